@@ -1,0 +1,2 @@
+// Package snapshot is described in ARCHITECTURE.md.
+package snapshot

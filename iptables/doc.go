@@ -1,0 +1,2 @@
+// Package iptables evaluates packets against saved netfilter rules as the Linux kernel does.
+package iptables

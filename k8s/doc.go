@@ -1,0 +1,2 @@
+// Package k8s is a typed view of Kubernetes API lists.
+package k8s

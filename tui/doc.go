@@ -1,0 +1,2 @@
+// Package tui shows a trace in the terminal while it grows.
+package tui
