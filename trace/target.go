@@ -13,7 +13,7 @@ import (
 // the request would be sent.
 type Target struct {
 	Raw         string            `json:"raw"`    // as typed
-	Scheme      string            `json:"scheme"` // http, https, grpc, tcp, tls
+	Scheme      string            `json:"scheme"` // http, https, grpc, tcp, tls, udp
 	Host        string            `json:"host"`   // name or IP, without brackets
 	Port        int               `json:"port"`
 	Path        string            `json:"path,omitempty"` // with the query; HTTP only
@@ -29,7 +29,7 @@ type Target struct {
 var defaultPorts = map[string]int{"http": 80, "https": 443, "grpc": 80}
 
 // ParseTarget reads what a user types: http(s)://host[:port]/path?query,
-// grpc://host[:port]/path, tcp://host:port, tls://host:port, IP:port or
+// grpc://host[:port]/path, tcp://host:port, tls://host:port, udp://host:port, IP:port or
 // [v6]:port. A bare address is a TCP connection and nothing more. The error
 // says what is wrong and what would be right.
 func ParseTarget(raw string) (Target, error) {
@@ -56,9 +56,9 @@ func ParseTarget(raw string) (Target, error) {
 	}
 	t.Scheme = strings.ToLower(u.Scheme)
 	switch t.Scheme {
-	case "http", "https", "grpc", "tcp", "tls":
+	case "http", "https", "grpc", "tcp", "tls", "udp":
 	default:
-		return t, fmt.Errorf("target %q: scheme %q is none of http, https, grpc, tcp, tls", raw, u.Scheme)
+		return t, fmt.Errorf("target %q: scheme %q is none of http, https, grpc, tcp, tls, udp", raw, u.Scheme)
 	}
 	if u.User != nil {
 		return t, fmt.Errorf("target holds a user name or password; send credentials with -H")
