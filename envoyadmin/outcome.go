@@ -1,0 +1,178 @@
+package envoyadmin
+
+import (
+	"encoding/json"
+	"time"
+
+	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
+)
+
+// Verdict is what Envoy does with a call.
+type Verdict string
+
+// The verdicts. The zero value reads as Undetermined.
+const (
+	Undetermined   Verdict = "undetermined"
+	Forward        Verdict = "forward"
+	Redirect       Verdict = "redirect"
+	DirectResponse Verdict = "direct_response"
+	Reject         Verdict = "reject"
+)
+
+// The error codes of an outcome that is not a forward.
+const (
+	NoListener    = "no_listener"
+	NoFilterChain = "no_filter_chain"
+	NoRouteConfig = "no_route_config"
+	NoVirtualHost = "no_virtual_host"
+	NoRoute       = "no_route"
+	NoCluster     = "no_cluster"
+	NoEndpoint    = "no_endpoint"
+	TLSRequired   = "tls_required"
+	Denied        = "denied"
+)
+
+// Result is every way Envoy may take with a call. The probabilities add up to 1.
+type Result struct {
+	Outcomes []Outcome `json:"outcomes"`
+}
+
+// Outcome is one way a call may take through one Envoy.
+type Outcome struct {
+	Probability float64          `json:"probability"`
+	Verdict     Verdict          `json:"verdict"`
+	Error       string           `json:"error"` // an error code, empty for none
+	Listener    string           `json:"listener"`
+	FilterChain string           `json:"filter_chain"`
+	RouteConfig string           `json:"route_config"`
+	VirtualHost string           `json:"virtual_host"`
+	Route       string           `json:"route"`
+	Cluster     string           `json:"cluster"`
+	Endpoints   []Endpoint       `json:"endpoints"`
+	Request     *UpstreamRequest `json:"request,omitempty"`
+	Response    *Response        `json:"response,omitempty"`
+	Flags       string           `json:"flags"`   // as %RESPONSE_FLAGS% prints them
+	Details     string           `json:"details"` // as %RESPONSE_CODE_DETAILS% prints it
+	Owner       []string         `json:"owner"`   // "VirtualService ns/name", most specific first
+	Steps       []Step           `json:"steps"`
+	NearMisses  []NearMiss       `json:"near_misses"`
+
+	Terminal string            `json:"terminal,omitempty"` // the terminal network filter's kind: http_connection_manager, tcp_proxy ...
+	Weighted []WeightedCluster `json:"weighted,omitempty"` // the candidates Cluster was chosen from
+	Hosts    []string          `json:"hosts,omitempty"`    // hosts and paths served, where a bare connection ends
+	Reasons  []string          `json:"reasons,omitempty"`  // why the verdict is undetermined, or what may still refuse
+
+	Extra Extra `json:"-"`
+}
+
+// Endpoint is one host a request may go to.
+type Endpoint struct {
+	Address         string  `json:"address"`
+	Health          string  `json:"health"` // healthy, degraded, unhealthy, or unknown; see Why
+	Weight          uint32  `json:"weight"`
+	Probability     float64 `json:"probability"` // within the outcome; 0: gets nothing now
+	Priority        uint32  `json:"priority,omitempty"`
+	Locality        string  `json:"locality,omitempty"` // region/zone/sub_zone
+	Hostname        string  `json:"hostname,omitempty"`
+	TransportSocket string  `json:"transport_socket,omitempty"` // the match's name, "default", or empty without matches
+	MTLS            *bool   `json:"mtls,omitempty"`             // a client certificate is presented to it; null: not known
+	TLS             bool    `json:"tls,omitempty"`
+	SNI             string  `json:"sni,omitempty"` // sent to it
+	Why             string  `json:"why,omitempty"` // why it is out: failed_outlier_check ...
+
+	Labels map[string]string `json:"-"` // the endpoint's envoy.lb metadata
+}
+
+// UpstreamRequest is the request as it leaves for the upstream.
+type UpstreamRequest struct {
+	Authority string `json:"authority"`
+	Path      string `json:"path"`
+}
+
+// Response is the answer Envoy gives itself.
+type Response struct {
+	Status   int    `json:"status"`
+	Location string `json:"location,omitempty"`
+	Body     string `json:"body,omitempty"`
+}
+
+// WeightedCluster is one entry of a weighted choice.
+type WeightedCluster struct {
+	Name   string `json:"name"`
+	Weight uint32 `json:"weight"`
+}
+
+// State is what a step did to the call.
+type State string
+
+// The states of a step. The zero value reads as unknown.
+const (
+	StateUnknown State = "unknown"
+	StateOK      State = "ok"
+	StateWarn    State = "warn"
+	StateFail    State = "fail"
+)
+
+// The kinds of step.
+const (
+	KindListener    = "listener"
+	KindFilterChain = "filter_chain"
+	KindFilter      = "filter"
+	KindRoute       = "route"
+	KindCluster     = "cluster"
+	KindEndpoint    = "endpoint"
+)
+
+// Step is one decision on the way, in order.
+type Step struct {
+	Kind   string   `json:"kind"`
+	Name   string   `json:"name"`
+	Why    string   `json:"why"`
+	State  State    `json:"state"`
+	Owner  []string `json:"owner,omitempty"`
+	Source string   `json:"source,omitempty"` // path inside the dump: configs[3].dynamic_listeners[2].active_state.listener
+
+	Object json.RawMessage `json:"-"` // the configuration object, without secrets
+}
+
+// NearMiss is something that was not chosen and the one reason why.
+type NearMiss struct {
+	Kind string `json:"kind"`
+	Name string `json:"name"`
+	Why  string `json:"why"`
+}
+
+// Extra holds what a walk across several proxies needs of an outcome and a
+// script does not.
+type Extra struct {
+	ListenerAddress string          // address of the listener that serves the call
+	Listener        json.RawMessage // without secrets
+	Problems        []string        // error_state, warming versions and other oddities met
+
+	DownstreamTLS     bool // the chosen chain terminates TLS
+	RequireClientCert bool
+	CertificateNames  []string // SDS secret names of the chain
+	ListenerALPN      []string
+
+	RouteMatch     string // the route's condition in words
+	Timeout        time.Duration
+	TimeoutSet     bool // false: Envoy's default of 15 s
+	Retries        uint32
+	RetryOn        string
+	Mirrors        []string
+	RequestHeaders []Header // as they leave, pseudo headers excluded
+
+	ClusterType     string // EDS, STATIC, STRICT_DNS, LOGICAL_DNS, ORIGINAL_DST, aggregate ...
+	EDSServiceName  string
+	UpstreamTLS     bool // every endpoint is reached with TLS
+	UpstreamMTLS    *bool
+	UpstreamSNI     string
+	UpstreamALPN    []string
+	UpstreamHTTP2   bool
+	Cluster         json.RawMessage
+	TunnelTo        string // tcp_proxy tunneling_config.hostname
+	CircuitBreakers string
+
+	AccessLogs         []*accesslogv3.AccessLog // of the connection manager or TCP proxy that serves the call
+	ListenerAccessLogs []*accesslogv3.AccessLog
+}
