@@ -1,0 +1,191 @@
+package main
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/hoptrail/hoptrail/trace"
+)
+
+// traceOptions are the flags of a trace.
+type traceOptions struct {
+	from        string
+	headers     []string
+	method      string
+	sni         string
+	sourceIP    string
+	resolve     []string
+	httpVersion string
+
+	snapshot string
+	record   string
+	timeout  time.Duration
+	output   string
+	color    string
+
+	cluster clusterOptions
+}
+
+// clusterOptions are kubectl's flags for choosing a cluster and a user.
+type clusterOptions struct {
+	kubeconfig string
+	context    string
+	namespace  string
+	as         string
+	asGroups   []string
+}
+
+// outputs are the values of -o, in the order help shows them.
+var outputs = []string{"tui", "text", "wide", "json", "yaml", "markdown", "name"}
+
+func (o *clusterOptions) addFlags(fs *pflag.FlagSet) {
+	fs.StringVar(&o.kubeconfig, "kubeconfig", "", "path of the kubeconfig `file`")
+	fs.StringVar(&o.context, "context", "", "`name` of the kubeconfig context")
+	fs.StringVarP(&o.namespace, "namespace", "n", "", "`namespace` of short names in --from pod:NAME")
+	fs.StringVar(&o.as, "as", "", "`user` to impersonate")
+	fs.StringArrayVar(&o.asGroups, "as-group", nil, "`group` to impersonate; may be repeated")
+}
+
+func (o *traceOptions) addFlags(cmd *cobra.Command) {
+	fs := cmd.Flags()
+	fs.SortFlags = false
+	fs.StringVar(&o.from, "from", "external", "vantage the request is sent from: external, node:NAME or pod:NS/NAME")
+	fs.StringArrayVarP(&o.headers, "header", "H", nil, "request header `'name: value'`; may be repeated")
+	fs.StringVarP(&o.method, "request", "X", "", "request `method` (default GET; POST for grpc)")
+	fs.StringVar(&o.sni, "sni", "", "TLS server `name` (default the target's host)")
+	fs.StringVar(&o.sourceIP, "source-ip", "", "address of the client, `IP[:PORT]`")
+	fs.StringArrayVar(&o.resolve, "resolve", nil, "use an address for a name, `HOST:PORT:ADDR[:PORT]`, as curl does; may be repeated")
+	fs.StringVar(&o.httpVersion, "http-version", "", "HTTP `version` of the client: 1.0, 1.1 or 2")
+	fs.StringVar(&o.snapshot, "snapshot", "", "trace on a snapshot, a `folder or .tar.gz`, instead of a cluster")
+	fs.StringVar(&o.record, "record", "", "save everything the trace read into a `folder or .tar.gz`")
+	fs.DurationVar(&o.timeout, "timeout", 60*time.Second, "time limit of the whole trace")
+	o.addOutputFlags(fs)
+	o.cluster.addFlags(fs)
+}
+
+func (o *traceOptions) addOutputFlags(fs *pflag.FlagSet) {
+	fs.StringVarP(&o.output, "output", "o", "", "output `format`: "+strings.Join(outputs, ", ")+" (default tui on a terminal, else text)")
+	fs.StringVar(&o.color, "color", "auto", "colour: auto, always or never")
+}
+
+func newTraceCmd(s *streams) *cobra.Command {
+	opts := &traceOptions{}
+	cmd := &cobra.Command{
+		Use:   "trace TARGET",
+		Short: "Walk the path of one request (`hoptrail TARGET` is short for it)",
+		Long: `trace walks the path of one request hop by hop and reports what each hop decided.
+
+Exit status: 0 reachable; 1 unreachable, or some branches are; 2 bad usage or
+input; 3 could not be told; 130 interrupted.`,
+		Args: cobra.ArbitraryArgs,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return runTrace(cmd, s, opts, args)
+		},
+	}
+	opts.addFlags(cmd)
+	return cmd
+}
+
+// target puts the argument and the flags together.
+func (o *traceOptions) target(raw string) (trace.Target, error) {
+	t, err := trace.ParseTarget(raw)
+	if err != nil {
+		return t, err
+	}
+	if err := checkFrom(o.from); err != nil {
+		return t, err
+	}
+	t.From = o.from
+	for _, h := range o.headers {
+		name, value, ok := strings.Cut(h, ":")
+		name = strings.TrimSpace(name)
+		if !ok || name == "" || strings.ContainsFunc(name, func(r rune) bool { return r <= ' ' || r >= 0x7f }) {
+			return t, fmt.Errorf("-H %q: want 'name: value'", h)
+		}
+		t.Headers = append(t.Headers, trace.Header{Name: name, Value: strings.TrimSpace(value)})
+	}
+	if o.method != "" {
+		if !t.HTTP() {
+			return t, fmt.Errorf("-X %s: %s is a connection, not an HTTP request", o.method, raw)
+		}
+		t.Method = strings.ToUpper(o.method)
+	}
+	t.SNI = o.sni
+	if o.sourceIP != "" {
+		if _, err := netip.ParseAddr(o.sourceIP); err != nil {
+			if _, err := netip.ParseAddrPort(o.sourceIP); err != nil {
+				return t, fmt.Errorf("--source-ip %q: want IP or IP:PORT", o.sourceIP)
+			}
+		}
+		t.SourceIP = o.sourceIP
+	}
+	for _, r := range o.resolve {
+		key, addr, err := parseResolve(r)
+		if err != nil {
+			return t, err
+		}
+		if t.Resolve == nil {
+			t.Resolve = map[string]string{}
+		}
+		t.Resolve[key] = addr
+	}
+	if o.httpVersion != "" && !slices.Contains([]string{"1.0", "1.1", "2"}, o.httpVersion) {
+		return t, fmt.Errorf("--http-version %q: want 1.0, 1.1 or 2", o.httpVersion)
+	}
+	t.HTTPVersion = o.httpVersion
+	return t, nil
+}
+
+func checkFrom(from string) error {
+	kind, rest, _ := strings.Cut(from, ":")
+	switch {
+	case from == "external":
+		return nil
+	case kind == "node" && rest != "":
+		return nil
+	case kind == "pod":
+		if ns, name, ok := strings.Cut(rest, "/"); ok && ns != "" && name != "" {
+			return nil
+		}
+	}
+	return fmt.Errorf("--from %q: want external, node:NAME or pod:NAMESPACE/NAME", from)
+}
+
+// parseResolve reads HOST:PORT:ADDR or HOST:PORT:ADDR:PORT; an IPv6 ADDR may
+// stand in brackets, as with curl.
+func parseResolve(s string) (key, addr string, err error) {
+	bad := fmt.Errorf("--resolve %q: want HOST:PORT:ADDR", s)
+	host, rest, ok := strings.Cut(s, ":")
+	port, addr, ok2 := strings.Cut(rest, ":")
+	if !ok || !ok2 || host == "" {
+		return "", "", bad
+	}
+	if ap, err := netip.ParseAddrPort("0.0.0.0:" + port); err != nil || ap.Port() == 0 {
+		return "", "", bad
+	}
+	if ap, err := netip.ParseAddrPort(addr); err == nil {
+		return host + ":" + port, ap.String(), nil
+	}
+	a, err := netip.ParseAddr(strings.TrimSuffix(strings.TrimPrefix(addr, "["), "]"))
+	if err != nil {
+		return "", "", bad
+	}
+	return host + ":" + port, a.String(), nil
+}
+
+func runTrace(_ *cobra.Command, _ *streams, opts *traceOptions, args []string) error {
+	if len(args) != 1 {
+		return fmt.Errorf("one TARGET is wanted, got %d", len(args))
+	}
+	if _, err := opts.target(args[0]); err != nil {
+		return err
+	}
+	_, err := liveSource(opts.cluster)
+	return err
+}
