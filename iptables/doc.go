@@ -1,2 +1,0 @@
-// Package iptables evaluates packets against saved netfilter rules as the Linux kernel does.
-package iptables
