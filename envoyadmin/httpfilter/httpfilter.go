@@ -1,0 +1,100 @@
+// Package httpfilter walks the HTTP filters of a connection manager in their order for one request, and says which
+// answer it, which may refuse it, what they change, and what they call.
+//
+// A filter is evaluated where its configuration decides (RBAC, a fault of 100 %, a CORS preflight, a missing token).
+// Where something outside decides (an authorization service, a rate limit, a script) the step says "may refuse, cannot
+// be known from here" and names what is called. Filters known to be harmless (statistics, metadata exchange) are silent.
+// A filter that is not known at all makes the answer undetermined.
+//
+// It knows the filters' protos, rbac and matcher. It must not know how a route was found nor what the clusters it names
+// hold.
+package httpfilter
+
+import (
+	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+	"google.golang.org/protobuf/types/known/anypb"
+
+	"github.com/hoptrail/hoptrail/envoyadmin/matcher"
+)
+
+// Effect says what a filter does to the request.
+type Effect string
+
+// The effects. Unknown is the zero value.
+const (
+	Unknown   Effect = ""           // not known here: the answer is undetermined from here on
+	Silent    Effect = "silent"     // harmless
+	Continue  Effect = "continue"   // evaluated, lets the request pass
+	Changes   Effect = "changes"    // passes, with headers, metadata or the route changed
+	MayRefuse Effect = "may_refuse" // cannot be known from here
+	Refuse    Effect = "refuse"     // answers the request itself
+	Disabled  Effect = "disabled"   // configured, but off for this request
+)
+
+// Step is one filter's part.
+type Step struct {
+	Name   string // of the filter in the configuration
+	Type   string // type of its configuration
+	Effect Effect
+	Why    string
+	Calls  []string // clusters and URIs it asks, as "cluster outbound|9191||auth.svc"
+	// Probability that it refuses, where chance decides (a fault, a runtime fraction); 1 for Refuse.
+	Probability float64
+	Response    *Response
+	Delay       string // a delay it injects, as "5s"
+	Shadow      string // what shadow rules would have said
+	// From says whose configuration was used, where not the filter's own: weighted cluster, route, virtual host.
+	From string
+}
+
+// Response is the answer of a filter that refuses or answers.
+type Response struct {
+	Status  int
+	Body    string
+	Flags   string
+	Details string
+	Headers []matcher.Header
+}
+
+// Result is what the filters make of a request.
+type Result struct {
+	Steps []Step
+	// Request is the request as it leaves the last filter.
+	Request *matcher.Request
+	// RouteCleared names a filter that makes Envoy choose the route again with Request; empty where none surely does.
+	RouteCleared string
+	// MayReroute says why the route may be chosen again in a way that cannot be known; empty where not.
+	MayReroute string
+	// Terminal is the last filter's name: the router, as a rule.
+	Terminal string
+	// UpstreamALPN is set by istio.alpn: what is offered to the upstream by application protocol, empty where not.
+	UpstreamALPN []string
+}
+
+// Refused returns the step that surely answers the request, nil where none does.
+func (r *Result) Refused() *Step {
+	for i := range r.Steps {
+		if r.Steps[i].Effect == Refuse {
+			return &r.Steps[i]
+		}
+	}
+	return nil
+}
+
+// Doubts returns the steps that leave it open whether the request passes.
+func (r *Result) Doubts() []*Step {
+	var out []*Step
+	for i := range r.Steps {
+		if e := r.Steps[i].Effect; e == MayRefuse || e == Unknown {
+			out = append(out, &r.Steps[i])
+		}
+	}
+	return out
+}
+
+// Run walks the filters. perFilter are the typed_per_filter_config maps that apply, the most specific first
+// (route.Outcome.PerFilter); hasRoute is false where no route was found, in which case they are empty. ecds returns
+// the configuration of a filter that is discovered (config_discovery) by name, nil where it is not known; it may be nil.
+func Run(filters []*hcmv3.HttpFilter, perFilter []map[string]*anypb.Any, hasRoute bool, req *matcher.Request, ecds func(name string) *anypb.Any) Result {
+	return run(filters, perFilter, hasRoute, req, ecds)
+}
