@@ -187,18 +187,21 @@ func (s *skipper) step(b []byte) {
 	for k := range 64 {
 		c := class[b[k]]
 		switch {
+		case c == 0:
+			esc = false
+		case c >= 4: // a backslash outside a string is no JSON and escapes nothing
+			esc = false
+			if !in && c == 4 {
+				open |= 1 << k
+			} else if !in {
+				shut |= 1 << k
+			}
 		case esc:
 			esc = false
-		case c == 0:
 		case c == 1:
 			in = !in
-		case c == 2:
-			esc = true
-		case in:
-		case c == 4:
-			open |= 1 << k
 		default:
-			shut |= 1 << k
+			esc = true
 		}
 	}
 	s.open, s.close = open, shut
