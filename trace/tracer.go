@@ -13,6 +13,10 @@ type Tracer struct {
 	// as it is decided. It is called from the walking goroutine, in order, and
 	// must not block for long.
 	Progress func(Event)
+	// Lenient makes broken input, such as half a config_dump from a live proxy,
+	// one more thing that could not be read. Otherwise it ends the trace with an
+	// [InputError], as suits a file that a person can mend.
+	Lenient bool
 	// MaxHops bounds the number of hops; 0 means 512.
 	MaxHops int
 	// MaxPaths bounds the number of paths listed; 0 means 64.

@@ -1,0 +1,2 @@
+// Package report is described in ARCHITECTURE.md.
+package report

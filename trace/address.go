@@ -1,0 +1,278 @@
+package trace
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/hoptrail/hoptrail/k8s"
+)
+
+// originate sends the flow from where it starts: the outside, a node's process,
+// or a process in a Pod.
+func (w *walker) originate(f flow) *node {
+	if w.err != nil {
+		return nil
+	}
+	switch f.at.area {
+	case AreaNode:
+		return w.fromNode(f)
+	case AreaPod:
+		return w.fromPod(f)
+	}
+	if !f.src.IsValid() {
+		f.assumed = true
+		f.src = netip.AddrPortFrom(assumedClient, 0)
+		if f.dst.Addr().Is6() {
+			f.src = netip.AddrPortFrom(assumedClient6, 0)
+		}
+	}
+	return w.fromOutside(f)
+}
+
+// fromOutside finds whose the address is, as one outside of the cluster meets it.
+func (w *walker) fromOutside(f flow) *node {
+	owners, err := w.cluster.Owners(w.ctx, f.dst.Addr(), f.dst.Port(), f.proto)
+	notRead := w.refused(err)
+	if w.err != nil {
+		return nil
+	}
+	if notRead != nil {
+		n := w.hop(KindService, Subject{Kind: "Address", Name: f.dst.String()}, f)
+		n.hop.Detail.Address = f.dst.String()
+		n.hop.Summary = "whose address it is could not be found out"
+		w.unread(n, notRead)
+		return w.done(n)
+	}
+	for _, kind := range []k8s.OwnerKind{k8s.OwnerLoadBalancer, k8s.OwnerExternalIP, k8s.OwnerNode, k8s.OwnerPod, k8s.OwnerClusterIP} {
+		for i := range owners {
+			if owners[i].Kind != kind {
+				continue
+			}
+			o := &owners[i]
+			if o.Service != nil && o.Port == nil {
+				if better := withPort(owners, kind); better != nil {
+					o = better
+				}
+			}
+			switch kind {
+			case k8s.OwnerLoadBalancer, k8s.OwnerExternalIP:
+				return w.loadBalancer(f, o)
+			case k8s.OwnerNode:
+				return w.nodeAddress(f, o)
+			case k8s.OwnerPod:
+				n := w.notRoutable(f, "a Pod's address", "Pod", o.Pod.Namespace, o.Pod.Name)
+				n.hop.Detail.Pod = o.Pod.Namespace + "/" + o.Pod.Name
+				n.to("", 1, w.atPod(f, w.wrapPod(o.Pod), place{}))
+				return n
+			case k8s.OwnerClusterIP:
+				n := w.notRoutable(f, "a ClusterIP", "Service", o.Service.Namespace, o.Service.Name)
+				w.showService(n, w.behind(o.Service, o.Port))
+				return n
+			}
+		}
+	}
+	n := w.hop(KindExternal, Subject{Kind: "Address", Name: f.dst.Addr().String()}, f)
+	n.hop.Detail.Address = f.dst.String()
+	n.hop.Summary = f.dst.Addr().String() + " is not of this cluster"
+	n.hop.settle(Fail, f.dst.Addr().String()+" is no load balancer, external, node, Service or Pod address of this cluster")
+	return w.done(n)
+}
+
+func withPort(owners []k8s.Owner, kind k8s.OwnerKind) *k8s.Owner {
+	for i := range owners {
+		if owners[i].Kind == kind && owners[i].Port != nil {
+			return &owners[i]
+		}
+	}
+	return nil
+}
+
+// notRoutable is an address that only nodes and Pods can reach, asked for from
+// outside: it works where the network happens to route it, which nothing read
+// here tells.
+func (w *walker) notRoutable(f flow, what, kind, ns, name string) *node {
+	n := w.hop(KindService, Subject{Kind: kind, Namespace: ns, Name: name}, f)
+	n.hop.Summary = f.dst.String() + " is " + what
+	n.hop.settle(Unknown, f.dst.Addr().String()+" is "+what+" of this cluster; whether the network routes it from outside cannot be known from here (trace it --from node:NAME or pod:NS/NAME)")
+	return w.done(n)
+}
+
+// loadBalancer is an address that a Service has outside of the nodes: the load
+// balancer sends to nodes, an external IP is routed to one of them.
+func (w *walker) loadBalancer(f flow, o *k8s.Owner) *node {
+	return w.once("lb|"+f.key(), f, func() *node {
+		svc := o.Service
+		n := w.hop(KindLoadBalancer, Subject{Kind: "Service", Namespace: svc.Namespace, Name: svc.Name}, f)
+		h := n.hop
+		s := w.behind(svc, o.Port)
+		w.showService(n, s)
+		h.Detail.Address = f.dst.String()
+		h.check("type", OK, string(svc.Spec.Type))
+		h.check("externalTrafficPolicy", OK, orElse(string(svc.Spec.ExternalTrafficPolicy), "Cluster"))
+		if o.Port == nil {
+			h.Summary = "no port " + strconv.Itoa(int(f.dst.Port())) + " on " + svc.Namespace + "/" + svc.Name
+			h.settle(Fail, fmt.Sprintf("%s is %s/%s, which has the ports %s and not %d/%s", f.dst.Addr(), svc.Namespace, svc.Name, portList(svc), f.dst.Port(), f.proto))
+			return w.done(n)
+		}
+		h.Summary = f.dst.String() + " is " + s.String()
+		h.settle(OK, "")
+		ways := w.balanced(n, s, o)
+		n = w.done(n)
+		if len(ways) == 0 {
+			if h.State == OK {
+				h.settle(Fail, "no node takes part in the load balancer")
+			}
+			return n
+		}
+		for _, way := range ways {
+			next := f
+			if mode := ingressMode(svc, f.dst.Addr()); mode == "Proxy" && o.Port.NodePort != 0 {
+				if a := nodeAddr(way, f.dst.Addr().Is6()); a.IsValid() {
+					next.dst = netip.AddrPortFrom(a, uint16(o.Port.NodePort))
+				}
+			}
+			label := ""
+			if len(ways) > 1 {
+				label = "node " + way.Name
+			}
+			n.to(label, 1/float64(len(ways)), w.atNode(next, way.Name, s))
+			if w.err != nil {
+				return nil
+			}
+		}
+		return n
+	})
+}
+
+// balanced are the nodes a load balancer sends to: the ready ones that do not
+// opt out, and with externalTrafficPolicy Local those with an endpoint, as its
+// health check finds them (KEP-1669, KEP-1860).
+func (w *walker) balanced(n *node, s *servicePort, o *k8s.Owner) []*k8s.Node {
+	nodes, err := w.cluster.Nodes(w.ctx)
+	if notRead := w.refused(err); notRead != nil {
+		w.unread(n, notRead)
+		return nil
+	}
+	local := s.service.Spec.ExternalTrafficPolicy == corev1.ServiceExternalTrafficPolicyLocal
+	var out []*k8s.Node
+	for _, node := range nodes {
+		if _, opt := node.Labels["node.kubernetes.io/exclude-from-external-load-balancers"]; opt {
+			n.hop.check("node "+node.Name, Skipped, "labelled exclude-from-external-load-balancers")
+			continue
+		}
+		if !nodeReady(node) {
+			n.hop.check("node "+node.Name, Warn, "not ready: left out by the load balancer")
+			continue
+		}
+		if local && o.Kind == k8s.OwnerLoadBalancer && s.notRead == nil {
+			if !slices.ContainsFunc(s.ready(), func(e k8s.Endpoint) bool { return e.Node == node.Name }) {
+				n.hop.check("node "+node.Name, Skipped, "no ready endpoint there: its health check fails (externalTrafficPolicy Local)")
+				continue
+			}
+		}
+		out = append(out, node)
+	}
+	return out
+}
+
+func nodeReady(n *k8s.Node) bool {
+	for _, c := range n.Status.Conditions {
+		if c.Type == corev1.NodeReady {
+			return c.Status == corev1.ConditionTrue
+		}
+	}
+	return true
+}
+
+// ingressMode is how the load balancer hands packets to the nodes: VIP keeps
+// their destination, Proxy sends to the node (KEP-1860).
+func ingressMode(svc *k8s.Service, addr netip.Addr) string {
+	for _, in := range svc.Status.LoadBalancer.Ingress {
+		if a, err := netip.ParseAddr(in.IP); err == nil && a == addr && in.IPMode != nil {
+			return string(*in.IPMode)
+		}
+	}
+	return "VIP"
+}
+
+func nodeAddr(n *k8s.Node, six bool) netip.Addr {
+	for _, kind := range []corev1.NodeAddressType{corev1.NodeInternalIP, corev1.NodeExternalIP} {
+		for _, a := range n.Status.Addresses {
+			if a.Type != kind {
+				continue
+			}
+			if ip, err := netip.ParseAddr(a.Address); err == nil && ip.Is6() == six {
+				return ip
+			}
+		}
+	}
+	return netip.Addr{}
+}
+
+// nodeAddress is an address of a node, asked for from outside.
+func (w *walker) nodeAddress(f flow, o *k8s.Owner) *node {
+	return w.once("nodeaddr|"+f.key(), f, func() *node {
+		n := w.hop(KindService, Subject{Kind: "Node", Name: o.Node.Name}, f)
+		h := n.hop
+		h.Detail.Address = f.dst.String()
+		var s *servicePort
+		switch {
+		case len(o.NodePorts) > 0 && !o.NodePorts[0].Health:
+			np := o.NodePorts[0]
+			s = w.behind(np.Service, &np.Port)
+			h.Subject = Subject{Kind: "Service", Namespace: np.Service.Namespace, Name: np.Service.Name}
+			w.showService(n, s)
+			h.Summary = fmt.Sprintf("NodePort %d is %s", f.dst.Port(), s)
+			h.settle(OK, "")
+		case len(o.NodePorts) > 0:
+			svc := o.NodePorts[0].Service
+			h.Subject = Subject{Kind: "Service", Namespace: svc.Namespace, Name: svc.Name}
+			h.Summary = fmt.Sprintf("port %d is the health check port of %s/%s", f.dst.Port(), svc.Namespace, svc.Name)
+			h.settle(OK, "")
+		case len(o.Pods) > 0:
+			p := w.wrapPod(o.Pods[0])
+			h.Subject = Subject{Kind: "Pod", Namespace: p.ref.namespace, Name: p.ref.name}
+			h.Detail.Pod = p.ref.String()
+			h.Summary = fmt.Sprintf("port %d of node %s is taken by Pod %s", f.dst.Port(), o.Node.Name, p.ref)
+			h.settle(OK, "")
+		default:
+			h.Summary = fmt.Sprintf("nobody takes port %d on node %s", f.dst.Port(), o.Node.Name)
+			h.settle(Fail, fmt.Sprintf("%s is node %s; no Service has the NodePort %d/%s and no Pod declares it as a port of the host", f.dst.Addr(), o.Node.Name, f.dst.Port(), f.proto))
+		}
+		n = w.done(n)
+		n.to("", 1, w.atNode(f, o.Node.Name, s))
+		return n
+	})
+}
+
+func portList(svc *k8s.Service) string {
+	var out []string
+	for _, p := range svc.Spec.Ports {
+		s := strconv.Itoa(int(p.Port))
+		if p.Protocol != "" && p.Protocol != corev1.ProtocolTCP {
+			s += "/" + strings.ToLower(string(p.Protocol))
+		}
+		if p.Name != "" {
+			s += " (" + p.Name + ")"
+		}
+		out = append(out, s)
+	}
+	return strings.Join(out, ", ")
+}
+
+// toExternal ends a way at an address that is not of this cluster.
+func (w *walker) toExternal(f flow) *node {
+	return w.once("external|"+f.key(), f, func() *node {
+		n := w.hop(KindExternal, Subject{Kind: "Address", Name: f.dst.Addr().String()}, f)
+		n.hop.Detail.Address = f.dst.String()
+		n.hop.Summary = "leaves the cluster for " + f.dst.String()
+		n.hop.settle(OK, "")
+		n.hop.check("what is there", Unknown, "outside of what can be read")
+		return w.done(n)
+	})
+}

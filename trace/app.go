@@ -1,0 +1,149 @@
+package trace
+
+import (
+	"fmt"
+	"net/netip"
+	"strconv"
+	"strings"
+)
+
+const sockets = "ss.txt"
+
+// listening is one listening socket of a Pod.
+type listening struct {
+	addr netip.Addr // invalid: every address
+	port uint16
+	udp  bool
+	line string
+}
+
+// toApp ends a way at the sockets of a Pod.
+func (w *walker) toApp(f flow, p *pod) *node {
+	return w.once("app|"+p.ref.String()+"|"+f.key(), f, func() *node {
+		n := w.hop(KindApp, Subject{Kind: "Pod", Namespace: p.ref.namespace, Name: p.ref.name}, f)
+		n.facts.pod = p
+		h := n.hop
+		h.Detail.Pod, h.Detail.Address = p.ref.String(), f.dst.String()
+		port := int(f.dst.Port())
+		if p.obj.DeclaresPort(f.dst.Port(), f.proto) {
+			h.check("port declared", OK, strconv.Itoa(port))
+		} else {
+			h.check("port declared", Warn, strconv.Itoa(port)+" is not among the container ports")
+		}
+		ready, why := p.obj.Ready()
+		h.check("ready", stateOf(ready, Warn), orElse(why, "yes"))
+		q := p.ref.query(AreaPod, sockets)
+		obs, notRead := w.observeIf(q, ready)
+		if w.err != nil {
+			return nil
+		}
+		if notRead != nil {
+			h.check("sockets", Unknown, notRead.Why)
+			if ready {
+				// A ready Pod passes its own probes: the best there is without
+				// its sockets, and marked as no more than that.
+				h.Summary = p.ref.String() + " takes " + strconv.Itoa(port) + " (inferred: the Pod is ready)"
+				h.settle(OK, "")
+				w.cite(h, Inferred, Query{Area: AreaCluster, File: "pods", Select: Selector{Namespace: p.ref.namespace, Name: p.ref.name}}, "condition Ready is True", "")
+			} else {
+				h.Summary = "what listens in " + p.ref.String() + " was not read"
+				w.unread(n, notRead)
+			}
+			return w.done(n)
+		}
+		all := parseSockets(obs.Data)
+		n.facts.sockets = all
+		var fits, same *listening
+		for i := range all {
+			s := &all[i]
+			if s.port != f.dst.Port() || s.udp != (f.proto == "udp") {
+				continue
+			}
+			same = s
+			if !s.addr.IsValid() || s.addr == f.dst.Addr() {
+				fits = s
+				break
+			}
+		}
+		for _, s := range all {
+			h.Detail.Sockets = append(h.Detail.Sockets, s.String())
+		}
+		switch {
+		case fits != nil:
+			h.Summary = "delivered: " + p.ref.String() + " listens on " + fits.String()
+			h.settle(OK, "")
+			w.cite(h, Observed, q, fits.line, fits.String())
+		case same != nil:
+			h.Summary = "refused: the application listens on " + same.String() + " only"
+			h.settle(Fail, fmt.Sprintf("nothing listens on %s: the application's socket is bound to %s", f.dst, same))
+			w.cite(h, Observed, q, same.line, same.String())
+		default:
+			h.Summary = "refused: nothing listens on port " + strconv.Itoa(port)
+			h.settle(Fail, fmt.Sprintf("nothing in the Pod listens on port %d", port))
+			w.cite(h, Observed, q, strings.TrimSpace(string(obs.Data)), "")
+		}
+		if !ready {
+			h.check("containers", Warn, why)
+		}
+		return w.done(n)
+	})
+}
+
+// String is address:port, with * for every address.
+func (l *listening) String() string {
+	host := "*"
+	if l.addr.IsValid() {
+		host = l.addr.String()
+		if l.addr.Is6() {
+			host = "[" + host + "]"
+		}
+	}
+	return host + ":" + strconv.Itoa(int(l.port))
+}
+
+// parseSockets reads the listening sockets of `ss -tlnp` or `ss -tulnp`, and of
+// `netstat -tlnp`. Lines of another form are passed over.
+func parseSockets(data []byte) []listening {
+	var out []listening
+	for line := range strings.Lines(string(data)) {
+		fields := strings.Fields(line)
+		local, udp := -1, false
+		for i, f := range fields {
+			switch {
+			case f == "udp" || f == "udp6":
+				udp = true
+			case f == "LISTEN" && i+3 < len(fields) && i < 2: // ss: State Recv-Q Send-Q Local
+				local = i + 3
+			case f == "UNCONN" && i+3 < len(fields) && i < 2:
+				local, udp = i+3, true
+			case f == "LISTEN" && i >= 5: // netstat: Proto Recv-Q Send-Q Local Foreign State
+				local = 3
+			}
+		}
+		if local < 0 || local >= len(fields) {
+			continue
+		}
+		host, port, ok := cutLast(fields[local], ":")
+		n, err := strconv.ParseUint(port, 10, 16)
+		if !ok || err != nil || n == 0 {
+			continue
+		}
+		host, _, _ = strings.Cut(strings.Trim(host, "[]"), "%")
+		l := listening{port: uint16(n), udp: udp, line: strings.TrimRight(line, "\r\n")}
+		if a, err := netip.ParseAddr(host); err == nil && !a.IsUnspecified() {
+			l.addr = a.Unmap()
+		} else if err != nil && host != "*" && host != "" {
+			continue
+		}
+		out = append(out, l)
+	}
+	return out
+}
+
+func cutLast(s, sep string) (before, after string, ok bool) {
+	i := strings.LastIndex(s, sep)
+	if i < 0 {
+		return s, "", false
+	}
+	return s[:i], s[i+len(sep):], true
+}

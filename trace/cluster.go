@@ -1,0 +1,200 @@
+package trace
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"strconv"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/hoptrail/hoptrail/k8s"
+)
+
+// lister gives the typed view its bytes.
+type lister struct{ w *walker }
+
+// List implements [k8s.Lister].
+func (l lister) List(_ context.Context, resource string, sel k8s.Selector) ([]byte, error) {
+	obs, notRead := l.w.observe(Query{Area: AreaCluster, File: resource, Select: Selector(sel)})
+	if l.w.err != nil {
+		return nil, l.w.err
+	}
+	if notRead != nil {
+		return nil, notRead
+	}
+	return obs.Data, nil
+}
+
+// refused sorts out an error of the typed view: what could not be read is
+// returned, broken input ends the trace of a snapshot.
+func (w *walker) refused(err error) *NotReadError {
+	if err == nil || w.err != nil {
+		return nil
+	}
+	if e, ok := errors.AsType[*NotReadError](err); ok {
+		return e
+	}
+	if e, ok := errors.AsType[*k8s.DecodeError](err); ok {
+		q := Query{Area: AreaCluster, File: e.Resource}
+		msg := e.Msg
+		if e.Object != "" {
+			msg = e.Object + ": " + msg
+		}
+		w.broken(q, &InputError{File: q.Path(), Line: e.Line, Column: e.Column, Offset: e.Offset, Msg: msg})
+		return &NotReadError{Query: q, Why: e.Error(), Command: q.Command()}
+	}
+	w.err = err
+	return nil
+}
+
+// servicePort is one port of a Service and what stands behind it.
+type servicePort struct {
+	service   *k8s.Service
+	port      *corev1.ServicePort
+	endpoints []k8s.Endpoint
+	notRead   *NotReadError // of the endpoints
+}
+
+// String is ns/name:port, the port by its name where it has one.
+func (s *servicePort) String() string {
+	if s == nil || s.service == nil {
+		return ""
+	}
+	name := s.service.Namespace + "/" + s.service.Name
+	if s.port == nil {
+		return name
+	}
+	return name + ":" + orElse(s.port.Name, strconv.Itoa(int(s.port.Port)))
+}
+
+// behind reads the endpoints of a Service's port.
+func (w *walker) behind(svc *k8s.Service, port *corev1.ServicePort) *servicePort {
+	s := &servicePort{service: svc, port: port}
+	if svc == nil || port == nil {
+		return s
+	}
+	eps, err := w.cluster.Endpoints(w.ctx, svc, port)
+	if s.notRead = w.refused(err); s.notRead == nil {
+		s.endpoints = eps
+	}
+	return s
+}
+
+// ready are the endpoints that traffic is sent to: the ready ones, else those
+// that still serve while they end (KEP-1669).
+func (s *servicePort) ready() []k8s.Endpoint {
+	var ready, serving []k8s.Endpoint
+	for _, e := range s.endpoints {
+		switch {
+		case e.Ready && !e.Terminating:
+			ready = append(ready, e)
+		case e.Serving && e.Terminating:
+			serving = append(serving, e)
+		}
+	}
+	if len(ready) > 0 {
+		return ready
+	}
+	return serving
+}
+
+// pod is a Pod on the path.
+type pod struct {
+	ref   podRef
+	ip    netip.Addr
+	obj   *k8s.Pod
+	proxy k8s.Proxy
+}
+
+func (w *walker) wrapPod(p *k8s.Pod) *pod {
+	if p == nil {
+		return nil
+	}
+	out := &pod{ref: podRef{p.Namespace, p.Name}, obj: p, proxy: p.Proxy()}
+	if addrs := p.Addrs(); len(addrs) > 0 {
+		out.ip = addrs[0]
+	}
+	return out
+}
+
+// identity is the name the Pod's workload certificate carries.
+func (p *pod) identity() string {
+	sa := p.obj.Spec.ServiceAccountName
+	if sa == "" {
+		sa = "default"
+	}
+	return "spiffe://" + orElse(p.trustDomain(), "cluster.local") + "/ns/" + p.ref.namespace + "/sa/" + sa
+}
+
+// trustDomain is what the proxy was told, where its environment says so.
+func (p *pod) trustDomain() string {
+	for _, c := range p.obj.Spec.Containers {
+		for _, e := range c.Env {
+			if e.Name == "TRUST_DOMAIN" {
+				return e.Value
+			}
+		}
+	}
+	return ""
+}
+
+func (p *pod) hostNetwork() bool { return p.obj.Spec.HostNetwork }
+
+// podByIP finds the Pod that owns an address; with several in the host's network
+// the one that takes the port.
+func (w *walker) podByIP(addr netip.Addr, port uint16) *pod {
+	if w.err != nil {
+		return nil
+	}
+	key := netip.AddrPortFrom(addr, port).String()
+	if p, ok := w.pods[key]; ok {
+		return p
+	}
+	found, err := w.cluster.PodAt(w.ctx, addr, port)
+	w.refused(err)
+	p := w.wrapPod(found)
+	if p != nil {
+		p.ip = addr
+	}
+	w.pods[key] = p
+	return p
+}
+
+// podNamed finds a Pod by its name.
+func (w *walker) podNamed(ref podRef) (*pod, *NotReadError) {
+	found, err := w.cluster.Pod(w.ctx, ref.namespace, ref.name)
+	return w.wrapPod(found), w.refused(err)
+}
+
+// config adds the resource a person wrote to the hop.
+func (h *Hop) config(kind, name string, resource string, raw []byte) {
+	if len(raw) == 0 {
+		return
+	}
+	for _, c := range h.Config {
+		if c.Kind == kind && c.Name == name {
+			return
+		}
+	}
+	h.Config = append(h.Config, ConfigObject{Kind: kind, Name: name, Source: "cluster/" + resource + ".json", Object: raw})
+}
+
+// showService adds a Service's object and its line of evidence.
+func (w *walker) showService(n *node, s *servicePort) {
+	n.facts.service = s
+	n.hop.Detail.Service = s.String()
+	svc := s.service
+	n.hop.config("Service", svc.Namespace+"/"+svc.Name, "services", svc.Raw)
+	q := Query{Area: AreaCluster, File: "services", Select: Selector{Namespace: svc.Namespace, Name: svc.Name}}
+	excerpt := fmt.Sprintf("%s/%s type %s clusterIP %s", svc.Namespace, svc.Name, svc.Spec.Type, svc.Spec.ClusterIP)
+	if s.port != nil {
+		excerpt += fmt.Sprintf(" port %s %d/%s", s.port.Name, s.port.Port, s.port.Protocol)
+		if s.port.NodePort != 0 {
+			excerpt += fmt.Sprintf(" nodePort %d", s.port.NodePort)
+		}
+		excerpt += " targetPort " + s.port.TargetPort.String()
+	}
+	w.cite(n.hop, Config, q, excerpt, s.String())
+}

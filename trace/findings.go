@@ -1,0 +1,215 @@
+package trace
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+)
+
+// rule names one fault. A rule looks at the hops of a finished walk and at the
+// objects they rest on; it reads nothing that the walk could not have read.
+type rule struct {
+	code     string
+	title    string
+	severity Severity
+	// reads says what the rule looks at, for the pages and the people.
+	reads string
+	// suppresses are the codes of faults that are only symptoms where this one is
+	// found at or before them on the path.
+	suppresses []string
+	find       func(*inquiry)
+}
+
+// inquiry is one rule at work.
+type inquiry struct {
+	*walker
+	rule *rule
+	root *node
+	all  *[]*finding
+}
+
+// finding is a fault found, before the report is written.
+type finding struct {
+	rule     *rule
+	severity Severity
+	title    string
+	detail   string
+	node     *node
+	evidence []string
+	fix      []string
+	effect   Verdict // what it makes of a path that is otherwise passed; "" for nothing
+	causeOf  []string
+	below    *finding // the cause that this one is a symptom of
+}
+
+// report files a fault at a hop. The detail says what is wrong in this case.
+func (q *inquiry) report(n *node, detail string, fix ...string) *finding {
+	f := &finding{rule: q.rule, severity: q.rule.severity, title: q.rule.title, detail: detail, node: n, fix: fix}
+	if n != nil {
+		for _, e := range n.hop.Evidence {
+			f.evidence = append(f.evidence, e.ID)
+		}
+	}
+	*q.all = append(*q.all, f)
+	return f
+}
+
+// proof adds a piece of raw data to the guilty hop and to the finding.
+func (q *inquiry) proof(f *finding, basis Basis, query Query, excerpt, match string) {
+	if f.node == nil || excerpt == "" {
+		return
+	}
+	id := q.cite(f.node.hop, basis, query, excerpt, match)
+	if !slices.Contains(f.evidence, id) {
+		f.evidence = append(f.evidence, id)
+	}
+}
+
+// quote adds the lines of an observation that hold any of the texts, where it
+// was read or can be.
+func (q *inquiry) quote(f *finding, basis Basis, query Query, texts ...string) bool {
+	obs, notRead := q.observeIf(query, true)
+	if notRead != nil || q.err != nil {
+		return false
+	}
+	lines := linesWith(obs.Data, 8, texts...)
+	if len(lines) == 0 {
+		return false
+	}
+	q.proof(f, basis, query, strings.Join(lines, "\n"), texts[0])
+	return true
+}
+
+// each calls f for every hop of the walk, in its order.
+func (q *inquiry) each(f func(*node)) { each(q.root, f) }
+
+// kind calls f for every hop of the kinds.
+func (q *inquiry) kind(f func(*node), kinds ...HopKind) {
+	q.each(func(n *node) {
+		if slices.Contains(kinds, n.hop.Kind) {
+			f(n)
+		}
+	})
+}
+
+// findings runs every rule over the walk.
+func (w *walker) findings(root *node) []*finding {
+	var all []*finding
+	for i := range rules {
+		if w.err != nil {
+			return nil
+		}
+		(&rules[i]).run(w, root, &all)
+	}
+	order := map[*node]int{}
+	each(root, func(n *node) { order[n] = len(order) })
+	w.suppress(all, order)
+	rank := map[Severity]int{SeverityError: 0, SeverityWarning: 1, SeverityInfo: 2}
+	slices.SortStableFunc(all, func(a, b *finding) int {
+		return cmp.Or(cmp.Compare(rank[a.severity], rank[b.severity]), cmp.Compare(order[a.node], order[b.node]), cmp.Compare(a.rule.code, b.rule.code))
+	})
+	return all
+}
+
+func (r *rule) run(w *walker, root *node, all *[]*finding) {
+	if r.find != nil {
+		r.find(&inquiry{walker: w, rule: r, root: root, all: all})
+	}
+}
+
+// suppress hangs symptoms below their causes: a fault is a symptom where a rule
+// that suppresses its code found its own at the same hop or on a way that leads
+// to or from it. The same fault found at several hops is one finding, at the
+// first.
+func (w *walker) suppress(all []*finding, order map[*node]int) {
+	for _, cause := range all {
+		for _, f := range all {
+			if f == cause || f.below != nil || !related(cause.node, f.node) {
+				continue
+			}
+			same := f.rule == cause.rule && f.detail == cause.detail && order[cause.node] <= order[f.node]
+			if same || slices.Contains(cause.rule.suppresses, f.rule.code) && !cause.isBelow(f) {
+				f.below = cause
+			}
+		}
+	}
+	for _, f := range all {
+		if f.below == nil {
+			continue
+		}
+		top := f.below
+		for range all {
+			if top.below == nil {
+				break
+			}
+			top = top.below
+		}
+		if top.rule != f.rule && !slices.Contains(top.causeOf, f.rule.code) {
+			top.causeOf = append(top.causeOf, f.rule.code)
+			for _, id := range f.evidence {
+				if top.node == f.node && !slices.Contains(top.evidence, id) {
+					top.evidence = append(top.evidence, id)
+				}
+			}
+		}
+	}
+}
+
+func (f *finding) isBelow(other *finding) bool {
+	for f.below != nil {
+		if f.below == other {
+			return true
+		}
+		f = f.below
+	}
+	return false
+}
+
+// related says whether one hop lies on a way from the other. A finding without a
+// hop is about the whole.
+func related(a, b *node) bool {
+	return a == nil || b == nil || a == b || leads(a, b) || leads(b, a)
+}
+
+func leads(from, to *node) bool {
+	found := false
+	each(from, func(n *node) { found = found || n == to })
+	return found
+}
+
+// listed are the findings as the report has them: causes only, their symptoms
+// named below them.
+func (w *walker) listed(all []*finding) []Finding {
+	out := []Finding{}
+	for _, f := range all {
+		if f.below != nil {
+			continue
+		}
+		r := Finding{Code: f.rule.code, Severity: f.severity, Title: f.title, Detail: f.detail, Fix: f.fix, CauseOf: f.causeOf}
+		if f.node != nil {
+			r.Hop = f.node.hop.ID
+		}
+		for _, id := range f.evidence {
+			if renamed, ok := w.renamed[id]; ok {
+				id = renamed
+			}
+			if !slices.Contains(r.Evidence, id) {
+				r.Evidence = append(r.Evidence, id)
+			}
+		}
+		out = append(out, r)
+	}
+	return out
+}
+
+// effect is what the faults found make of the verdict: a request that passes
+// every hop can still fail now and then, or be refused by the client itself.
+func effect(v Verdict, all []*finding) Verdict {
+	rank := map[Verdict]int{Reachable: 0, Degraded: 1, Undetermined: 2, Unreachable: 3}
+	for _, f := range all {
+		if f.below == nil && f.effect != "" && rank[f.effect] > rank[v] {
+			v = f.effect
+		}
+	}
+	return v
+}

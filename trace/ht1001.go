@@ -1,0 +1,34 @@
+package trace
+
+// ht1001 names a name without an address, or with one that is nobody's here.
+func ht1001(q *inquiry) {
+	q.kind(func(n *node) {
+		r := n.facts.dns
+		if r.given {
+			return
+		}
+		if n.hop.State == Fail {
+			q.report(n, q.target.Host+" resolves to no address: the chain ends at "+last(r.chain, q.target.Host),
+				"give the last name of the chain an A or AAAA record, or point "+q.target.Host+" at the gateway's address", "dig +trace "+Quote(q.target.Host))
+			return
+		}
+		for _, e := range n.next {
+			if e.to.hop.Kind == KindExternal && e.to.hop.State == Fail {
+				q.report(n, q.target.Host+" resolves to "+e.to.facts.flow.dst.Addr().String()+", which is no load balancer, external, node or Service address of this cluster",
+					"point the record at the gateway Service's address: kubectl get svc -A -o wide", "or check that this is the right cluster (--context)")
+			}
+		}
+	}, KindDNS)
+	q.kind(func(n *node) {
+		if n == q.root && n.hop.State == Fail {
+			q.report(n, n.hop.Why, "check the address, and that this is the right cluster (--context)")
+		}
+	}, KindExternal)
+}
+
+func last(s []string, otherwise string) string {
+	if len(s) == 0 {
+		return otherwise
+	}
+	return s[len(s)-1]
+}

@@ -1,0 +1,28 @@
+package trace
+
+import "github.com/hoptrail/hoptrail/envoyadmin"
+
+// ht4002 names a request that its host's virtual host has no route for.
+func ht4002(q *inquiry) {
+	q.kind(func(n *node) {
+		o := n.facts.outcome
+		if o == nil || o.Error != envoyadmin.NoRoute || n.hop.State != Fail {
+			return
+		}
+		detail := "virtual host " + o.VirtualHost + " has no route for " + n.facts.flow.method + " " + n.facts.flow.path
+		var fix []string
+		for i, m := range n.hop.Detail.NearMisses {
+			if i == 3 {
+				break
+			}
+			detail += "; " + m.Name + ": " + m.Why
+		}
+		for _, owner := range n.hop.Detail.Owner {
+			fix = append(fix, "add a match for this request to "+owner)
+		}
+		if len(fix) == 0 {
+			fix = append(fix, "add a match for this request to the VirtualService of "+o.VirtualHost)
+		}
+		q.report(n, detail, fix...)
+	}, KindRoute)
+}

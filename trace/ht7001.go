@@ -1,0 +1,26 @@
+package trace
+
+// ht7001 names traffic that the mesh drops because it knows no such destination
+// (outboundTrafficPolicy REGISTRY_ONLY).
+func ht7001(q *inquiry) {
+	q.each(func(n *node) {
+		o := n.facts.outcome
+		if o == nil || n.facts.pod == nil || n.facts.endpoint != nil {
+			return
+		}
+		blackHole := n.hop.Kind == KindCluster && n.hop.Detail.Name == "BlackHoleCluster"
+		blockAll := n.hop.Kind == KindRoute && o.VirtualHost == "block_all"
+		if !blackHole && !blockAll {
+			return
+		}
+		f := n.facts.flow
+		what := f.dst.String()
+		if blockAll {
+			what = f.authority
+		}
+		n.hop.settle(Fail, "the sidecar knows no destination "+what+" and the mesh allows only registered ones")
+		q.report(n, "the sidecar of "+n.facts.pod.ref.String()+" has no Service or ServiceEntry for "+what+"; outboundTrafficPolicy REGISTRY_ONLY drops what is not registered",
+			"add a ServiceEntry for "+what+" (hosts, ports, resolution), exported to namespace "+n.facts.pod.ref.namespace,
+			"kubectl -n istio-system get cm istio -o jsonpath='{.data.mesh}' | grep -A2 outboundTrafficPolicy")
+	})
+}

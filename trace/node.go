@@ -1,0 +1,499 @@
+package trace
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/hoptrail/hoptrail/iptables"
+	"github.com/hoptrail/hoptrail/k8s"
+)
+
+// atNode is a packet that arrives at a node from outside of it. s is the Service
+// it is meant for, where that is known.
+func (w *walker) atNode(f flow, name string, s *servicePort) *node {
+	return w.once("node|"+name+"|"+f.key(), f, func() *node {
+		f := f
+		f.at = place{area: AreaNode, name: name}
+		ns := w.nodeNet(name, f.dst.Addr().Is6())
+		if w.err != nil {
+			return nil
+		}
+		return w.nodeHop(f, ns, iptables.Prerouting, w.outerInterface(ns), s)
+	})
+}
+
+// fromNode is a packet that a process of the node sends.
+func (w *walker) fromNode(f flow) *node {
+	name := f.at.name
+	return w.once("fromnode|"+f.key(), f, func() *node {
+		f := f
+		node, err := w.cluster.Node(w.ctx, name)
+		w.refused(err)
+		if w.err != nil {
+			return nil
+		}
+		if node != nil && !f.src.IsValid() {
+			f.src = netip.AddrPortFrom(nodeAddr(node, f.dst.Addr().Is6()), 0)
+		}
+		ns := w.nodeNet(name, f.dst.Addr().Is6())
+		if w.err != nil {
+			return nil
+		}
+		s := w.serviceAt(f)
+		if s == nil {
+			return w.nodeHop(f, ns, iptables.Output, "", nil)
+		}
+		n := w.serviceHop(f, s)
+		n = w.done(n)
+		n.to("", 1, w.nodeHop(f, ns, iptables.Output, "", s))
+		return n
+	})
+}
+
+// viaNode is a packet that leaves a Pod: it meets the rules of the Pod's node.
+// prev is the hop it comes from. Where the rules only let it pass, that is a
+// check of prev and no hop of its own.
+func (w *walker) viaNode(f flow, p *pod, prev *node) *node {
+	name := p.obj.Spec.NodeName
+	s := w.serviceAt(f)
+	if w.err != nil {
+		return nil
+	}
+	ns := w.nodeNet(name, f.dst.Addr().Is6())
+	if w.err != nil {
+		return nil
+	}
+	out := f
+	out.at = place{area: AreaNode, name: name}
+	if s == nil {
+		if ns.notRead != nil {
+			if prev != nil {
+				prev.hop.check("rules of node "+name, Unknown, "not read; assumed to let pass what Pods send to each other")
+			}
+			return w.deliver(out, name, false)
+		}
+		if len(w.evaluateVia(ns, f, p).Outcomes) == 1 {
+			if o := w.evaluateVia(ns, f, p).Outcomes[0]; o.Verdict == iptables.Accept && !o.DNAT {
+				if prev != nil {
+					prev.hop.check("rules of node "+name, OK, "let it pass, no translation")
+				}
+				return w.deliver(out, name, false)
+			}
+		}
+		return w.once("via|"+name+"|"+f.key(), f, func() *node {
+			return w.nodeHop(out, ns, iptables.Prerouting, ns.interfaceOf(p.ip), nil)
+		})
+	}
+	return w.once("via|"+name+"|"+f.key(), f, func() *node {
+		n := w.serviceHop(f, s)
+		n = w.done(n)
+		n.to("", 1, w.nodeHop(out, ns, iptables.Prerouting, ns.interfaceOf(p.ip), s))
+		return n
+	})
+}
+
+func (w *walker) evaluateVia(ns *netns, f flow, p *pod) iptables.Result {
+	if p.hostNetwork() {
+		return ns.evaluate(f, iptables.Output, "", nil, nil)
+	}
+	return ns.evaluate(f, iptables.Prerouting, ns.interfaceOf(p.ip), nil, nil)
+}
+
+// serviceAt is the Service whose address the flow is sent to, seen from inside.
+func (w *walker) serviceAt(f flow) *servicePort {
+	owners, err := w.cluster.Owners(w.ctx, f.dst.Addr(), f.dst.Port(), f.proto)
+	if w.refused(err) != nil || w.err != nil {
+		return nil
+	}
+	var without *k8s.Owner
+	for i := range owners {
+		o := &owners[i]
+		switch o.Kind {
+		case k8s.OwnerClusterIP, k8s.OwnerLoadBalancer, k8s.OwnerExternalIP:
+			if o.Port != nil {
+				return w.behind(o.Service, o.Port)
+			}
+			without = o
+		case k8s.OwnerNode:
+			if len(o.NodePorts) > 0 && !o.NodePorts[0].Health {
+				return w.behind(o.NodePorts[0].Service, &o.NodePorts[0].Port)
+			}
+		}
+	}
+	if without != nil {
+		return &servicePort{service: without.Service}
+	}
+	return nil
+}
+
+// serviceHop is a Service's address met inside of the cluster.
+func (w *walker) serviceHop(f flow, s *servicePort) *node {
+	n := w.hop(KindService, Subject{Kind: "Service", Namespace: s.service.Namespace, Name: s.service.Name}, f)
+	n.hop.Detail.Address = f.dst.String()
+	w.showService(n, s)
+	if s.port == nil {
+		n.hop.Summary = fmt.Sprintf("no port %d on %s", f.dst.Port(), s)
+		n.hop.settle(Fail, fmt.Sprintf("%s is %s, which has the ports %s and not %d/%s", f.dst.Addr(), s, portList(s.service), f.dst.Port(), f.proto))
+		return n
+	}
+	n.hop.Summary = f.dst.String() + " is " + s.String()
+	if s.service.Spec.ClusterIP == f.dst.Addr().String() {
+		n.hop.Summary = "ClusterIP " + n.hop.Summary
+	}
+	n.hop.settle(OK, "")
+	return n
+}
+
+// outerInterface is the interface that holds the node's own address: where what
+// comes from outside comes in.
+func (w *walker) outerInterface(ns *netns) string {
+	for _, a := range ns.host.LocalAddresses {
+		for _, i := range ns.host.Addrs {
+			if i.Prefix.Addr() == a {
+				return i.Interface
+			}
+		}
+	}
+	return ""
+}
+
+// nodeHop evaluates the packet against the node's rules and walks on with what
+// comes out.
+func (w *walker) nodeHop(f flow, ns *netns, hook iptables.Hook, in string, s *servicePort) *node {
+	n := w.hop(KindNode, Subject{Kind: "Node", Name: ns.name}, f)
+	h := n.hop
+	n.facts.netns, n.facts.service = ns, s
+	h.Detail.Service = s.String()
+	if s != nil && s.port != nil {
+		ns.host.Names = iptables.NewNames([]iptables.ServicePort{servicePortNames(s)})
+	}
+	if ns.notRead != nil {
+		w.unread(n, ns.notRead)
+		return w.inferred(n, f, s)
+	}
+	var uid *uint32
+	if hook == iptables.Output {
+		root := uint32(0)
+		uid = &root
+		h.check("sender", OK, "a process of root on the node (assumed)")
+	}
+	result := ns.evaluate(f, hook, in, uid, uid)
+	n.facts.packets = &result
+	for _, a := range result.Assumptions {
+		h.check("assumed", OK, a)
+	}
+	if f.assumed {
+		h.check("assumed", OK, "the client is none of this cluster's addresses; --source-ip gives its own")
+	}
+	w.showRules(n, ns, result)
+	n = w.done(n)
+	for i := range result.Outcomes {
+		w.afterNode(n, f, ns, &result.Outcomes[i], result.Outcomes[i].Probability, len(result.Outcomes) > 1, s)
+		if w.err != nil {
+			return nil
+		}
+	}
+	return n
+}
+
+// showRules puts what the rules decided on the hop.
+func (w *walker) showRules(n *node, ns *netns, r iptables.Result) {
+	h := n.hop
+	masquerade := false
+	var steps []iptables.Step
+	var verdicts []string
+	for _, o := range r.Outcomes {
+		masquerade = masquerade || o.Masquerade
+		if o.DNAT && !slices.Contains(h.Detail.DNAT, o.Dst.String()) {
+			h.Detail.DNAT = append(h.Detail.DNAT, o.Dst.String())
+		}
+		if o.SNAT != nil {
+			h.Detail.SNAT = addrString(*o.SNAT)
+		}
+		for _, s := range append(slices.Clone(o.Path), o.Unknown...) {
+			if !slices.ContainsFunc(steps, func(t iptables.Step) bool {
+				return t.Table == s.Table && t.Chain == s.Chain && t.Rule == s.Rule && t.Hook == s.Hook && t.Text == s.Text
+			}) {
+				steps = append(steps, s)
+			}
+		}
+		switch o.Verdict {
+		case iptables.Accept:
+			h.settle(OK, "")
+		case iptables.Drop, iptables.Reject:
+			if o.Probability >= 1-1e-9 {
+				h.settle(Fail, o.Reason)
+			} else {
+				h.settle(Warn, percent(o.Probability)+" of packets: "+o.Reason)
+			}
+		default:
+			h.settle(Unknown, o.Reason)
+		}
+		if !slices.Contains(verdicts, o.Verdict.String()) {
+			verdicts = append(verdicts, o.Verdict.String())
+		}
+	}
+	h.Detail.Masquerade = &masquerade
+	h.Detail.Rules = ruleSteps(steps)
+	switch {
+	case len(h.Detail.DNAT) > 0:
+		h.Summary = "DNAT to " + strings.Join(h.Detail.DNAT, " or ")
+		if masquerade {
+			h.Summary += ", masqueraded"
+		}
+	default:
+		h.Summary = "no translation, " + strings.Join(verdicts, " or ")
+	}
+	bySource := map[string][]string{}
+	for _, s := range steps {
+		if s.Text == "" {
+			continue
+		}
+		source := orElse(s.Source, ns.query(saveV4).Path())
+		bySource[source] = append(bySource[source], s.Text)
+	}
+	for _, source := range sortedKeys(bySource) {
+		file := source[strings.LastIndexByte(source, '/')+1:]
+		w.cite(h, Config, ns.query(file), strings.Join(bySource[source], "\n"), "")
+	}
+}
+
+// afterNode walks on with one outcome of the node's rules.
+func (w *walker) afterNode(n *node, f flow, ns *netns, o *iptables.Outcome, share float64, many bool, s *servicePort) {
+	switch o.Verdict {
+	case iptables.Drop, iptables.Reject:
+		if many {
+			end := w.hop(KindNode, n.hop.Subject, f)
+			end.facts = n.facts
+			end.hop.settle(Fail, o.Reason)
+			end.hop.Summary = o.Verdict.String()
+			end.hop.Detail = Detail{Service: n.hop.Detail.Service, Rules: ruleSteps(o.Path)}
+			n.to(o.Verdict.String(), share, w.done(end))
+		}
+		return
+	case iptables.Accept:
+		next := f
+		next.dst, next.mark = o.Dst, uint32(o.Mark)
+		if o.Masquerade || o.SNAT != nil {
+			next = w.masqueraded(next, ns, o)
+		}
+		label := ""
+		if many {
+			label = o.Dst.String()
+		}
+		if n.hop.Out == nil {
+			n.hop.Out = next.view()
+		}
+		if o.Local && !o.DNAT {
+			n.to(label, share, w.deliver(next, ns.name, s != nil))
+			return
+		}
+		n.to(label, share, w.deliver(next, ns.name, o.DNAT))
+		return
+	}
+	if many {
+		end := w.hop(KindNode, n.hop.Subject, f)
+		end.facts = n.facts
+		end.hop.settle(Unknown, o.Reason)
+		end.hop.Summary = "undetermined"
+		end.hop.Detail = Detail{Service: n.hop.Detail.Service, Rules: ruleSteps(o.Path)}
+		n.to("undetermined", share, w.done(end))
+		n = end
+		share = 1
+	}
+	// what would be if the rules that could not be evaluated let it pass
+	for i := range o.Otherwise {
+		if alt := &o.Otherwise[i]; alt.Verdict == iptables.Accept {
+			w.afterNode(n, f, ns, alt, share, false, s)
+			return
+		}
+	}
+}
+
+// masqueraded gives the flow the source it leaves the node with: the address of
+// the interface it leaves by, where that is known (MASQUERADE in
+// iptables-extensions(8)).
+func (w *walker) masqueraded(f flow, ns *netns, o *iptables.Outcome) flow {
+	f.assumed = false
+	f.from = place{area: AreaNode, name: ns.name}
+	f.src = netip.AddrPort{}
+	if o.SNAT != nil && o.SNAT.IsValid() {
+		f.src = *o.SNAT
+		return f
+	}
+	out := orElse(o.Out, ns.interfaceOf(f.dst.Addr()))
+	for _, a := range ns.host.Addrs {
+		if a.Interface == out && out != "" && a.Prefix.Addr().Is6() == f.dst.Addr().Is6() {
+			f.src = netip.AddrPortFrom(a.Prefix.Addr(), 0)
+			return f
+		}
+	}
+	return f
+}
+
+// inferred goes on from a node whose rules were not read: the way that the
+// Service and its endpoints tell. The hop stays unknown.
+func (w *walker) inferred(n *node, f flow, s *servicePort) *node {
+	n = w.done(n)
+	if s == nil || s.port == nil {
+		if s == nil {
+			n.to("", 1, w.deliver(f, n.hop.Subject.Name, false))
+		}
+		return n
+	}
+	eps := s.ready()
+	n.hop.Summary = "the rules were not read; inferred from the Service and its EndpointSlices"
+	var lines []string
+	for _, e := range eps {
+		n.hop.Detail.DNAT = append(n.hop.Detail.DNAT, e.Addr.String())
+		lines = append(lines, e.From.String()+": "+e.Addr.String()+" ready")
+	}
+	if len(eps) == 0 {
+		return n
+	}
+	q := Query{Area: AreaCluster, File: "endpointslices.discovery.k8s.io"}
+	w.cite(n.hop, Inferred, q, strings.Join(lines, "\n"), "")
+	for _, e := range eps {
+		next := f
+		next.dst = e.Addr
+		next.src, next.assumed = netip.AddrPort{}, false
+		label := ""
+		if len(eps) > 1 {
+			label = e.Addr.String()
+		}
+		n.to(label, 1/float64(len(eps)), w.deliver(next, n.hop.Subject.Name, true))
+	}
+	return n
+}
+
+func servicePortNames(s *servicePort) iptables.ServicePort {
+	out := iptables.ServicePort{Namespace: s.service.Namespace, Name: s.service.Name, Port: s.port.Name, Proto: iptables.TCP, Number: uint16(s.port.Port), NodePort: uint16(s.port.NodePort)}
+	switch s.port.Protocol {
+	case corev1.ProtocolUDP:
+		out.Proto = iptables.UDP
+	case corev1.ProtocolSCTP:
+		out.Proto = iptables.SCTP
+	}
+	for _, ip := range s.service.Spec.ClusterIPs {
+		if a, err := netip.ParseAddr(ip); err == nil {
+			out.ClusterIPs = append(out.ClusterIPs, a)
+		}
+	}
+	for _, ip := range s.service.Spec.ExternalIPs {
+		if a, err := netip.ParseAddr(ip); err == nil {
+			out.ExternalIPs = append(out.ExternalIPs, a)
+		}
+	}
+	for _, in := range s.service.Status.LoadBalancer.Ingress {
+		if a, err := netip.ParseAddr(in.IP); err == nil {
+			out.ExternalIPs = append(out.ExternalIPs, a)
+		}
+	}
+	for _, e := range s.endpoints {
+		out.Endpoints = append(out.Endpoints, e.Addr)
+	}
+	return out
+}
+
+// deliver goes to whoever has the address the rules left the packet with.
+// translated says that a rule chose that address for a Service: then it must be
+// a Pod's or a node's.
+func (w *walker) deliver(f flow, node string, translated bool) *node {
+	if w.err != nil {
+		return nil
+	}
+	addr := f.dst.Addr()
+	if p := w.podByIP(addr, f.dst.Port()); p != nil && (!p.hostNetwork() || p.obj.DeclaresPort(f.dst.Port(), f.proto)) {
+		return w.atPod(f, p, place{area: AreaNode, name: node})
+	}
+	if w.err != nil {
+		return nil
+	}
+	owner, err := w.cluster.NodeByAddress(w.ctx, addr)
+	w.refused(err)
+	switch {
+	case w.err != nil:
+		return nil
+	case owner != nil:
+		return w.nodeSocket(f, owner, translated)
+	case translated || w.podRange(addr):
+		return w.nobody(f)
+	}
+	if s := w.serviceAt(f); s != nil {
+		return w.untranslated(f, s)
+	}
+	return w.toExternal(f)
+}
+
+// podRange says whether the address is one that nodes give to Pods.
+func (w *walker) podRange(addr netip.Addr) bool {
+	nodes, err := w.cluster.Nodes(w.ctx)
+	w.refused(err)
+	for _, n := range nodes {
+		for _, cidr := range append(slices.Clone(n.Spec.PodCIDRs), n.Spec.PodCIDR) {
+			if p, err := netip.ParsePrefix(cidr); err == nil && p.Contains(addr) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// nobody is a Pod's address that no Pod has.
+func (w *walker) nobody(f flow) *node {
+	return w.once("nobody|"+f.key(), f, func() *node {
+		n := w.hop(KindPod, Subject{Kind: "Pod", Name: f.dst.Addr().String()}, f)
+		n.hop.Detail.Address = f.dst.String()
+		n.hop.Summary = "no Pod has " + f.dst.Addr().String()
+		pods := Query{Area: AreaCluster, File: "pods", Select: Selector{Fields: "status.podIP=" + f.dst.Addr().String()}}
+		if _, notRead := w.podsRead(pods); notRead != nil {
+			w.unread(n, notRead)
+			return w.done(n)
+		}
+		n.hop.settle(Fail, "no Pod of this cluster has the address "+f.dst.Addr().String()+": the Pod is gone or never was")
+		return w.done(n)
+	})
+}
+
+// podsRead says whether the Pods could be asked for at all.
+func (w *walker) podsRead(q Query) (bool, *NotReadError) {
+	addr, err := netip.ParseAddr(strings.TrimPrefix(q.Select.Fields, "status.podIP="))
+	if err != nil {
+		return false, nil
+	}
+	_, err = w.cluster.PodsByIP(w.ctx, addr)
+	notRead := w.refused(err)
+	return notRead == nil, notRead
+}
+
+// nodeSocket is a packet delivered to a process of a node itself.
+func (w *walker) nodeSocket(f flow, owner *k8s.Node, meant bool) *node {
+	return w.once("nodesocket|"+f.key(), f, func() *node {
+		n := w.hop(KindApp, Subject{Kind: "Node", Name: owner.Name}, f)
+		n.hop.Detail.Address = f.dst.String()
+		n.hop.Summary = "goes to the sockets of node " + owner.Name + " itself"
+		why := "no rule translates " + f.dst.String() + ", so it goes to the node's own processes; "
+		if meant {
+			n.hop.settle(Fail, why+"the Service's port has no rule there")
+		} else {
+			n.hop.settle(Unknown, why+"what listens on the node was not read")
+		}
+		n.hop.check("sockets of the node", Unknown, "not read")
+		return w.done(n)
+	})
+}
+
+// untranslated is a Service's address that no rule turned into an endpoint's.
+func (w *walker) untranslated(f flow, s *servicePort) *node {
+	n := w.hop(KindService, Subject{Kind: "Service", Namespace: s.service.Namespace, Name: s.service.Name}, f)
+	w.showService(n, s)
+	n.hop.Summary = "no rule turns " + f.dst.String() + " into an endpoint"
+	n.hop.settle(Fail, "no rule of "+f.at.String()+" translates "+f.dst.String()+" ("+s.String()+"); nothing answers at a Service's address itself")
+	n.hop.check("port", OK, strconv.Itoa(int(f.dst.Port())))
+	return w.done(n)
+}

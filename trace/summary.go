@@ -1,0 +1,87 @@
+package trace
+
+import (
+	"fmt"
+	"strings"
+)
+
+// summarise says the verdict in one sentence.
+func summarise(t Target, r *Report, all []path) string {
+	what := t.Raw
+	var top *Finding
+	for i := range r.Findings {
+		if r.Findings[i].Severity == SeverityError || r.Verdict != Reachable {
+			top = &r.Findings[i]
+			break
+		}
+	}
+	because := ""
+	if top != nil {
+		because = ": " + top.Code + " " + top.Title
+		for i := range r.Hops {
+			if h := &r.Hops[i]; h.ID == top.Hop {
+				because += " (" + string(h.Kind) + " " + h.Subject.Name + ")"
+			}
+		}
+	}
+	switch r.Verdict {
+	case Reachable:
+		var ends []string
+		for _, p := range all {
+			if len(p.nodes) == 0 {
+				continue
+			}
+			h := p.nodes[len(p.nodes)-1].hop
+			if s := endName(h); !contains(ends, s) {
+				ends = append(ends, s)
+			}
+		}
+		if len(ends) > 3 {
+			ends = append(ends[:3], fmt.Sprintf("%d more", len(ends)-3))
+		}
+		return what + " is reachable: it ends at " + strings.Join(ends, ", ") + because
+	case Unreachable:
+		if because == "" {
+			because = ": " + firstObstacle(all)
+		}
+		return what + " is unreachable" + because
+	case Degraded:
+		return what + " is degraded: some ways work and some do not" + because
+	}
+	if because == "" {
+		because = ": " + firstObstacle(all)
+	}
+	return what + " is undetermined" + because
+}
+
+func endName(h *Hop) string {
+	switch h.Kind {
+	case KindApp, KindPod:
+		return "Pod " + h.Detail.Pod + " " + h.Detail.Address
+	case KindExternal:
+		return h.Detail.Address + " outside of the cluster"
+	case KindListener, KindFilterChain:
+		return "the listener " + h.Detail.Name + " of Pod " + h.Detail.Pod
+	}
+	return string(h.Kind) + " " + h.Subject.Name
+}
+
+func firstObstacle(all []path) string {
+	for _, p := range all {
+		for _, n := range p.nodes {
+			if n.hop.State == Fail || n.hop.State == Unknown {
+				return string(n.hop.Kind) + " " + n.hop.Subject.Name + ": " + n.hop.Why
+			}
+		}
+	}
+	return "nothing was walked"
+}
+
+func contains(all []string, s string) bool {
+	for _, a := range all {
+		if a == s {
+			return true
+		}
+	}
+	return false
+}
