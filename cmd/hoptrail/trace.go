@@ -39,6 +39,8 @@ type clusterOptions struct {
 	namespace  string
 	as         string
 	asGroups   []string
+
+	live liveFlags
 }
 
 // outputs are the values of -o, in the order help shows them.
@@ -50,6 +52,7 @@ func (o *clusterOptions) addFlags(fs *pflag.FlagSet) {
 	fs.StringVarP(&o.namespace, "namespace", "n", "", "`namespace` of short names in --from pod:NAME")
 	fs.StringVar(&o.as, "as", "", "`user` to impersonate")
 	fs.StringArrayVar(&o.asGroups, "as-group", nil, "`group` to impersonate; may be repeated")
+	o.live.addFlags(fs)
 }
 
 func (o *traceOptions) addFlags(cmd *cobra.Command) {
@@ -186,6 +189,6 @@ func runTrace(_ *cobra.Command, _ *streams, opts *traceOptions, args []string) e
 	if _, err := opts.target(args[0]); err != nil {
 		return err
 	}
-	_, err := liveSource(opts.cluster)
+	_, err := liveSource(opts.cluster, opts.timeout, nil)
 	return err
 }

@@ -1,2 +1,0 @@
-// Package report is described in ARCHITECTURE.md.
-package report

@@ -1,0 +1,332 @@
+package report
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/hoptrail/hoptrail/internal/sanitize"
+	"github.com/hoptrail/hoptrail/trace"
+)
+
+// fact is one named value of a hop.
+type fact struct{ name, value string }
+
+// word is a state as people read it.
+func word(s trace.State) string {
+	if s == "" {
+		s = trace.Unknown
+	}
+	return strings.ToUpper(sanitize.Line(string(s)))
+}
+
+// verdictWord is a verdict as people read it.
+func verdictWord(v trace.Verdict) string {
+	if v == "" {
+		v = trace.Undetermined
+	}
+	return strings.ToUpper(sanitize.Line(string(v)))
+}
+
+// subject names what a hop is about: kind, and namespace/name.
+func subject(s trace.Subject) string {
+	name := s.Name
+	if s.Namespace != "" {
+		name = s.Namespace + "/" + name
+	}
+	return sanitize.Line(strings.TrimSpace(strings.ToLower(s.Kind) + " " + name))
+}
+
+// none is what stands where there is nothing.
+const none = "<none>"
+
+// outcome is a hop's decision in the few words of a table's last column.
+func outcome(h *trace.Hop) string {
+	d := &h.Detail
+	var s string
+	switch h.State {
+	case trace.Fail, trace.Unknown, "":
+		s = h.Summary
+		if s == "" {
+			s = h.Why
+		}
+		if d.Flags != "" && !strings.Contains(s, d.Flags) {
+			s = d.Flags + ": " + s
+		}
+	case trace.Skipped:
+		s = h.Why
+	default:
+		s = decided(h)
+	}
+	if s == "" {
+		s = h.Summary
+	}
+	if s == "" {
+		s = none
+	}
+	return sanitize.Line(s)
+}
+
+func decided(h *trace.Hop) string {
+	d := &h.Detail
+	switch h.Kind {
+	case trace.KindDNS:
+		if n := len(d.Answers); n > 1 {
+			return strings.Join(d.Answers[1:], " -> ")
+		}
+	case trace.KindService, trace.KindLoadBalancer:
+		return d.Service
+	case trace.KindNode:
+		if len(d.DNAT) > 0 {
+			s := "DNAT " + some(d.DNAT, 3, " | ")
+			if d.Masquerade != nil && *d.Masquerade {
+				s += ", masquerade"
+			}
+			return s
+		}
+	case trace.KindPod:
+		switch {
+		case d.Redirect != "":
+			return "redirect to port " + d.Redirect
+		case d.Role != "":
+			return d.Role
+		}
+	case trace.KindListener:
+		return strings.TrimSpace(d.Name + " " + paren(d.Address))
+	case trace.KindFilterChain, trace.KindFilter:
+		return d.Name
+	case trace.KindRoute:
+		s := d.Route
+		if s == "" {
+			s = d.Match
+		}
+		to := d.Cluster
+		if len(d.Weighted) > 1 {
+			to = fmt.Sprintf("%d clusters by weight", len(d.Weighted))
+		} else if len(d.Weighted) == 1 && to == "" {
+			to = d.Weighted[0].Name
+		}
+		if r := d.Response; r != nil {
+			to = response(r)
+		}
+		if to != "" {
+			s = strings.TrimSpace(s + " -> " + to)
+		}
+		if d.Rewrite != "" {
+			s += ", path " + d.Rewrite
+		}
+		return s
+	case trace.KindCluster:
+		var a []string
+		for _, e := range d.Endpoints {
+			a = append(a, e.Address)
+		}
+		if len(a) > 0 {
+			return d.Name + " -> " + some(a, 3, " | ")
+		}
+		return d.Name
+	case trace.KindEndpoint:
+		return strings.TrimSpace(d.Address + " " + paren(d.Health))
+	case trace.KindApp:
+		return some(d.Sockets, 2, ", ")
+	case trace.KindExternal:
+		return d.Address
+	}
+	return ""
+}
+
+func paren(s string) string {
+	if s == "" {
+		return ""
+	}
+	return "(" + s + ")"
+}
+
+// some joins at most n of the items and says how many more there are.
+func some(items []string, n int, sep string) string {
+	if len(items) <= n+1 { // "and 1 more" is longer than the one
+		return strings.Join(items, sep)
+	}
+	return strings.Join(items[:n], sep) + fmt.Sprintf(" and %d more", len(items)-n)
+}
+
+func response(r *trace.Response) string {
+	s := fmt.Sprintf("answers %d", r.Status)
+	if r.Location != "" {
+		s += " to " + r.Location
+	}
+	return s
+}
+
+// facts lists what a hop found, in the order of a request's way through it.
+func facts(h *trace.Hop) []fact {
+	d := &h.Detail
+	var fs []fact
+	add := func(name, value string) {
+		if value != "" {
+			fs = append(fs, fact{name, sanitize.Line(value)})
+		}
+	}
+	list := func(name string, values []string) {
+		for _, v := range values {
+			add(name, v)
+			name = ""
+		}
+	}
+	add("answers", strings.Join(d.Answers, " -> "))
+	add("service", d.Service)
+	list("dnat", d.DNAT)
+	add("snat", d.SNAT)
+	if d.Masquerade != nil && h.Kind == trace.KindNode {
+		add("masquerade", yesNo(*d.Masquerade))
+	}
+	add("redirect", d.Redirect)
+	if h.Kind == trace.KindPod && d.Pod != "" && d.Role != "" {
+		add("pod", d.Pod+" ("+d.Role+")")
+	} else {
+		add("pod", d.Pod)
+		add("role", d.Role)
+	}
+	if name := string(h.Kind); d.Name != "" {
+		add(sanitize.Line(strings.ReplaceAll(name, "_", " ")), d.Name)
+	}
+	add("address", d.Address)
+	add("route config", d.RouteConfig)
+	add("virtual host", d.VirtualHost)
+	add("route", d.Route)
+	if d.Match != d.Route {
+		add("match", d.Match)
+	}
+	add("path becomes", d.Rewrite)
+	if h.Out != nil || d.Rewrite != "" {
+		add("authority", d.Authority)
+	}
+	for i, w := range d.Weighted {
+		name := "weighted"
+		if i > 0 {
+			name = ""
+		}
+		add(name, fmt.Sprintf("%d %s", w.Weight, w.Name))
+	}
+	add("cluster", d.Cluster)
+	if d.Response != nil {
+		add("response", response(d.Response))
+		add("body", d.Response.Body)
+	}
+	add("type", d.Type)
+	if d.MTLS != nil {
+		add("mtls", yesNo(*d.MTLS))
+	}
+	for i, e := range d.Endpoints {
+		name := "endpoints"
+		if i > 0 {
+			name = ""
+		}
+		v := e.Address + " " + e.Health
+		if e.Weight > 1 {
+			v += fmt.Sprintf(" weight %d", e.Weight)
+		}
+		if e.Pod != "" {
+			v += " pod " + e.Pod
+		}
+		add(name, v)
+	}
+	add("health", d.Health)
+	list("serves", d.Hosts)
+	list("sockets", d.Sockets)
+	list("owner", d.Owner)
+	if flags := strings.TrimSpace(d.Flags + " " + d.Code); flags != "" {
+		add("flags", flags)
+	}
+	return fs
+}
+
+func yesNo(b bool) string {
+	if b {
+		return "yes"
+	}
+	return "no"
+}
+
+// flowLine renders a flow in one line.
+func flowLine(f *trace.Flow) string {
+	var p []string
+	add := func(format string, v string) {
+		if v != "" {
+			p = append(p, fmt.Sprintf(format, v))
+		}
+	}
+	add("%s", f.Proto)
+	switch {
+	case f.Src != "" && f.Dst != "":
+		p = append(p, f.Src+" -> "+f.Dst)
+	case f.Dst != "":
+		p = append(p, "-> "+f.Dst)
+	case f.Src != "":
+		p = append(p, "from "+f.Src)
+	}
+	if f.Mark != "0x0" {
+		add("mark %s", f.Mark)
+	}
+	if f.TLS != "none" {
+		add("%s", f.TLS)
+	}
+	add("sni %s", f.SNI)
+	if len(f.ALPN) > 0 {
+		add("alpn %s", strings.Join(f.ALPN, ","))
+	}
+	if f.Method != "" || f.Path != "" {
+		add("%s", strings.TrimSpace(f.Method+" "+f.Path))
+	}
+	add("host %s", f.Authority)
+	add("at %s", f.At)
+	return sanitize.Line(strings.Join(p, "  "))
+}
+
+// commands lists what prints a hop's evidence again, each once.
+func commands(h *trace.Hop) []string {
+	var cs []string
+	for _, e := range h.Evidence {
+		if c := sanitize.Line(e.Command); c != "" && !slices.Contains(cs, c) {
+			cs = append(cs, c)
+		}
+	}
+	return cs
+}
+
+// asked lists what the target asks for besides its URL.
+func asked(t *trace.Target) []fact {
+	var fs []fact
+	add := func(name, value string) {
+		if value != "" {
+			fs = append(fs, fact{name, sanitize.Line(value)})
+		}
+	}
+	from := t.From
+	if from == "" {
+		from = "external"
+	}
+	add("FROM", from)
+	var with []string
+	if t.Method != "" && t.Method != "GET" {
+		with = append(with, "-X "+t.Method)
+	}
+	for _, h := range t.Headers {
+		with = append(with, fmt.Sprintf("-H '%s: %s'", h.Name, h.Value))
+	}
+	for _, kv := range [][2]string{{"--sni", t.SNI}, {"--source-ip", t.SourceIP}, {"--http-version", t.HTTPVersion}} {
+		if kv[1] != "" {
+			with = append(with, kv[0]+" "+kv[1])
+		}
+	}
+	var names []string
+	for name := range t.Resolve {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	for _, name := range names {
+		with = append(with, "--resolve "+name+":"+t.Resolve[name])
+	}
+	add("WITH", strings.Join(with, " "))
+	return fs
+}

@@ -1,0 +1,401 @@
+package live
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/miekg/dns"
+
+	"github.com/hoptrail/hoptrail/trace"
+)
+
+// answer is one record set, as in a snapshot's dns.json.
+type answer struct {
+	Name   string   `json:"name"`
+	Type   string   `json:"type"`
+	TTL    uint32   `json:"ttl"`
+	Values []string `json:"values"`
+	Server string   `json:"server,omitempty"` // who said it
+}
+
+// asker asks one server one question.
+type asker struct {
+	server string // as shown
+	ask    func(ctx context.Context, m *dns.Msg) (*dns.Msg, error)
+}
+
+// maxChain bounds the CNAMEs that are followed.
+const maxChain = 10
+
+// resolve answers for a name as the vantage would be answered.
+func (s *Source) resolve(ctx context.Context, q trace.Query) ([]byte, error) {
+	types := []uint16{dns.TypeA, dns.TypeAAAA}
+	if q.File != "" {
+		types = nil
+		for _, t := range strings.FieldsFunc(q.File, func(r rune) bool { return r == ',' || r == ' ' }) {
+			n, ok := dns.StringToType[strings.ToUpper(t)]
+			if !ok {
+				return nil, fmt.Errorf("no record type %q", t)
+			}
+			types = append(types, n)
+		}
+	}
+	var names []string
+	var askers []asker
+	var err error
+	if ns, pod, ok := podVantage(q.From); ok {
+		names, askers, err = s.podResolver(ctx, ns, pod, q.Name)
+	} else {
+		if found := hostsFile("/etc/hosts", q.Name); s.opts.Resolver == "" && len(found) > 0 {
+			return marshalAnswers(found)
+		}
+		names, askers, err = s.systemResolver(q.Name)
+		if err == nil && len(askers) == 0 {
+			return s.goResolver(ctx, q.Name)
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range names {
+		answers, exists, err := lookup(ctx, askers, name, types)
+		if err != nil {
+			return nil, err
+		}
+		if exists {
+			return marshalAnswers(answers)
+		}
+	}
+	return marshalAnswers(nil)
+}
+
+func podVantage(from string) (ns, pod string, ok bool) {
+	rest, ok := strings.CutPrefix(from, "pod:")
+	if !ok {
+		return "", "", false
+	}
+	return strings.Cut(rest, "/")
+}
+
+func marshalAnswers(answers []answer) ([]byte, error) {
+	if answers == nil {
+		answers = []answer{}
+	}
+	return json.Marshal(map[string]any{"answers": answers})
+}
+
+// lookup asks for every type and follows CNAMEs. exists is false where no record
+// of the types was found, so that the next name of the search path is due.
+func lookup(ctx context.Context, askers []asker, name string, types []uint16) (answers []answer, exists bool, err error) {
+	for _, t := range types {
+		next := dns.Fqdn(name)
+		for range maxChain {
+			var m dns.Msg
+			m.SetQuestion(next, t)
+			m.RecursionDesired = true
+			reply, server, err := askAny(ctx, askers, &m)
+			if err != nil {
+				return nil, false, err
+			}
+			switch reply.Rcode {
+			case dns.RcodeSuccess, dns.RcodeNameError:
+			default:
+				return nil, false, fmt.Errorf("%s answered %s for %s", server, dns.RcodeToString[reply.Rcode], next)
+			}
+			last, found := collect(reply, t, server, next, &answers)
+			exists = exists || found
+			if found || last == next {
+				break
+			}
+			next = last
+		}
+	}
+	return answers, exists, nil
+}
+
+// collect adds the record sets of a reply that belong to name's chain. It
+// returns the end of the chain and whether records of the type are there.
+func collect(reply *dns.Msg, t uint16, server, name string, answers *[]answer) (last string, found bool) {
+	last = name
+	add := func(owner, kind string, ttl uint32, value string) {
+		for i := range *answers {
+			a := &(*answers)[i]
+			if strings.EqualFold(a.Name, owner) && a.Type == kind {
+				if !slices.Contains(a.Values, value) {
+					a.Values = append(a.Values, value)
+				}
+				return
+			}
+		}
+		*answers = append(*answers, answer{Name: owner, Type: kind, TTL: ttl, Values: []string{value}, Server: server})
+	}
+	for range maxChain {
+		moved := false
+		for _, rr := range reply.Answer {
+			h := rr.Header()
+			if !strings.EqualFold(h.Name, last) {
+				continue
+			}
+			switch r := rr.(type) {
+			case *dns.A:
+				if t == dns.TypeA {
+					add(h.Name, "A", h.Ttl, r.A.String())
+					found = true
+				}
+			case *dns.AAAA:
+				if t == dns.TypeAAAA {
+					add(h.Name, "AAAA", h.Ttl, r.AAAA.String())
+					found = true
+				}
+			case *dns.CNAME:
+				if !moved && t != dns.TypeCNAME {
+					add(h.Name, "CNAME", h.Ttl, r.Target)
+					last, moved = r.Target, true
+				} else if t == dns.TypeCNAME {
+					add(h.Name, "CNAME", h.Ttl, r.Target)
+					found = true
+				}
+			default:
+				if h.Rrtype == t {
+					add(h.Name, dns.TypeToString[t], h.Ttl, strings.TrimPrefix(rr.String(), h.String()))
+					found = true
+				}
+			}
+			if moved {
+				break
+			}
+		}
+		if !moved {
+			break
+		}
+	}
+	return last, found
+}
+
+// askAny asks one server after the other until one answers.
+func askAny(ctx context.Context, askers []asker, m *dns.Msg) (*dns.Msg, string, error) {
+	var errs []error
+	for _, a := range askers {
+		reply, err := a.ask(ctx, m)
+		if err == nil && reply != nil && reply.Id == m.Id {
+			return reply, a.server, nil
+		}
+		if err == nil {
+			err = errors.New("the answer belongs to another question")
+		}
+		if ctx.Err() != nil {
+			return nil, "", ctx.Err()
+		}
+		errs = append(errs, fmt.Errorf("name server %s: %w", a.server, err))
+	}
+	return nil, "", errors.Join(errs...)
+}
+
+// systemResolver is the resolver of this machine, or the one of the options. No
+// asker at all means that only Go's own way is left.
+func (s *Source) systemResolver(name string) ([]string, []asker, error) {
+	if r := s.opts.Resolver; r != "" {
+		server := r
+		if _, err := netip.ParseAddrPort(r); err != nil {
+			a, err := netip.ParseAddr(strings.Trim(r, "[]"))
+			if err != nil {
+				return nil, nil, fmt.Errorf("--resolver %q is neither IP nor IP:port", r)
+			}
+			server = netip.AddrPortFrom(a, 53).String()
+		}
+		return []string{dns.Fqdn(name)}, []asker{udpAsker(server)}, nil
+	}
+	config, err := dns.ClientConfigFromFile("/etc/resolv.conf")
+	if err != nil || len(config.Servers) == 0 {
+		return nil, nil, nil //nolint:nilerr // not a machine with resolv.conf: Go's resolver is asked
+	}
+	var askers []asker
+	for _, server := range config.Servers {
+		askers = append(askers, udpAsker(net.JoinHostPort(server, config.Port)))
+	}
+	return searchPath(name, config.Search, config.Ndots), askers, nil
+}
+
+// udpAsker asks over UDP, and over TCP where the answer did not fit.
+func udpAsker(server string) asker {
+	return asker{server, func(ctx context.Context, m *dns.Msg) (*dns.Msg, error) {
+		m.SetEdns0(1232, false)
+		c := &dns.Client{Timeout: 3 * time.Second}
+		reply, _, err := c.ExchangeContext(ctx, m, server)
+		if err == nil && reply.Truncated {
+			c.Net = "tcp"
+			reply, _, err = c.ExchangeContext(ctx, m, server)
+		}
+		return reply, err
+	}}
+}
+
+// goResolver asks as the operating system does, where nothing tells which
+// server that is: addresses without TTL.
+func (s *Source) goResolver(ctx context.Context, name string) ([]byte, error) {
+	addrs, err := net.DefaultResolver.LookupNetIP(ctx, "ip", name)
+	var none *net.DNSError
+	if errors.As(err, &none) && none.IsNotFound {
+		return marshalAnswers(nil)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return marshalAnswers(addressAnswers(dns.Fqdn(name), addrs, "system resolver"))
+}
+
+func addressAnswers(name string, addrs []netip.Addr, server string) []answer {
+	var out []answer
+	for _, kind := range []string{"A", "AAAA"} {
+		a := answer{Name: name, Type: kind, Server: server}
+		for _, addr := range addrs {
+			if addr = addr.Unmap(); addr.Is4() == (kind == "A") {
+				a.Values = append(a.Values, addr.String())
+			}
+		}
+		if len(a.Values) > 0 {
+			out = append(out, a)
+		}
+	}
+	return out
+}
+
+// hostsFile is what a hosts file says of a name (hosts(5)): it goes before DNS.
+func hostsFile(path, name string) []answer {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil
+	}
+	defer f.Close()
+	name = strings.TrimSuffix(name, ".")
+	var addrs []netip.Addr
+	for sc := bufio.NewScanner(f); sc.Scan(); {
+		line, _, _ := strings.Cut(sc.Text(), "#")
+		f := strings.Fields(line)
+		if len(f) < 2 {
+			continue
+		}
+		addr, err := netip.ParseAddr(f[0])
+		if err == nil && slices.ContainsFunc(f[1:], func(n string) bool { return strings.EqualFold(n, name) }) {
+			addrs = append(addrs, addr)
+		}
+	}
+	return addressAnswers(dns.Fqdn(name), addrs, path)
+}
+
+// searchPath is the names that are tried for name, in order (resolv.conf(5)).
+func searchPath(name string, search []string, ndots int) []string {
+	if strings.HasSuffix(name, ".") {
+		return []string{name}
+	}
+	absolute := name + "."
+	var out []string
+	if strings.Count(name, ".") >= ndots {
+		out = append(out, absolute)
+	}
+	for _, d := range search {
+		if d = strings.Trim(d, "."); d != "" {
+			out = append(out, name+"."+d+".")
+		}
+	}
+	if len(out) == 0 || out[0] != absolute {
+		out = append(out, absolute)
+	}
+	return out
+}
+
+// podResolver is the resolver of a Pod: its search path and ndots, and the
+// cluster's name servers through a port-forward, over TCP.
+func (s *Source) podResolver(ctx context.Context, ns, name, host string) ([]string, []asker, error) {
+	pod, err := s.pod(ctx, ns, name)
+	if err != nil {
+		return nil, nil, err
+	}
+	search, ndots, cluster := podSearch(pod)
+	names := searchPath(host, search, ndots)
+	if !cluster {
+		// The Pod asks what its node asks, or servers of its own: from here they
+		// may answer otherwise, so it is not ours to say.
+		return nil, nil, fmt.Errorf("Pod %s/%s does not use the cluster's DNS (dnsPolicy %s); resolve the name in it, or give --resolve", ns, name, pod.Spec.DNSPolicy)
+	}
+	q := trace.Query{Area: trace.AreaCluster, File: "pods", Select: trace.Selector{Namespace: "kube-system", Labels: "k8s-app=kube-dns"}}
+	obs, err := s.Observe(ctx, q)
+	if err != nil {
+		return nil, nil, fmt.Errorf("the Pods of the cluster's DNS: %w", err)
+	}
+	items, _, err := splitList(obs.Data, false)
+	if err != nil {
+		return nil, nil, err
+	}
+	var askers []asker
+	for _, it := range items {
+		p, err := parsePod(it.data)
+		if err != nil || p.Status.Phase != "Running" || p.Metadata.Labels["k8s-app"] != "kube-dns" {
+			continue
+		}
+		dnsNS, dnsPod := p.Metadata.Namespace, p.Metadata.Name
+		askers = append(askers, asker{dnsNS + "/" + dnsPod, func(ctx context.Context, m *dns.Msg) (*dns.Msg, error) {
+			f, err := s.forward(ctx, dnsNS, dnsPod)
+			if err != nil {
+				return nil, err
+			}
+			conn, err := f.dial(s, 53)
+			if err != nil {
+				return nil, err
+			}
+			defer conn.Close()
+			defer conn.(*forwardConn).closeWhen(ctx)()
+			c := &dns.Conn{Conn: conn}
+			wire, err := m.Pack()
+			if err != nil {
+				return nil, err
+			}
+			// Length and message in one write, as RFC 7766 8 wants it.
+			framed := append([]byte{byte(len(wire) >> 8), byte(len(wire))}, wire...)
+			if _, err := conn.Write(framed); err != nil {
+				return nil, err
+			}
+			return c.ReadMsg()
+		}})
+	}
+	if len(askers) == 0 {
+		return nil, nil, errors.New("no running Pod with label k8s-app=kube-dns in kube-system to ask")
+	}
+	return names, askers, nil
+}
+
+// podSearch is the search path and ndots of a Pod, and whether it asks the
+// cluster's DNS (Kubernetes: DNS for Services and Pods). What the node adds to
+// the search path is not known here; the cluster's domain is cluster.local
+// unless the Pod says otherwise.
+func podSearch(pod *podInfo) (search []string, ndots int, cluster bool) {
+	ndots = 1
+	policy := pod.Spec.DNSPolicy
+	cluster = policy == "ClusterFirstWithHostNet" || (policy == "" || policy == "ClusterFirst") && !pod.Spec.HostNetwork
+	if cluster {
+		const domain = "cluster.local"
+		search = []string{pod.Metadata.Namespace + ".svc." + domain, "svc." + domain, domain}
+		ndots = 5
+	}
+	for _, d := range pod.Spec.DNSConfig.Searches {
+		if !slices.Contains(search, d) {
+			search = append(search, d)
+		}
+	}
+	for _, o := range pod.Spec.DNSConfig.Options {
+		if n, err := strconv.Atoi(o.Value); o.Name == "ndots" && err == nil && n >= 0 && n <= 15 {
+			ndots = n
+		}
+	}
+	return search, ndots, cluster
+}

@@ -1,0 +1,156 @@
+package live
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/util/httpstream"
+	"k8s.io/client-go/tools/remotecommand"
+	utilexec "k8s.io/client-go/util/exec"
+)
+
+// execError says how a program in a container ended.
+type execError struct {
+	code    int // exit status; -1 where the program was not started
+	missing bool
+	stderr  string
+	argv    string
+	where   string
+}
+
+func (e *execError) Error() string {
+	what := fmt.Sprintf("%s in %s ended with status %d", e.argv, e.where, e.code)
+	if e.missing {
+		what = fmt.Sprintf("%s has no %s", e.where, strings.Fields(e.argv)[0])
+	}
+	if e.stderr != "" && !e.missing {
+		what += ": " + e.stderr
+	}
+	return what
+}
+
+// exec runs a program in a container and returns what it wrote to its standard
+// output, at most limit bytes.
+func (s *Source) exec(ctx context.Context, ns, pod, container string, limit int64, argv ...string) ([]byte, error) {
+	if err := s.limiter.Wait(ctx); err != nil {
+		return nil, context.DeadlineExceeded
+	}
+	query := url.Values{"command": argv, "stdout": {"true"}, "stderr": {"true"}}
+	if container != "" {
+		query.Set("container", container)
+	}
+	u := s.url("/api/v1/namespaces/"+url.PathEscape(ns)+"/pods/"+url.PathEscape(pod)+"/exec", query)
+	r := request{verb: "create", resource: "pods/exec", namespace: ns, name: pod}
+	ws, err := remotecommand.NewWebSocketExecutor(s.config, http.MethodGet, u.String())
+	if err != nil {
+		return nil, err
+	}
+	spdy, err := remotecommand.NewSPDYExecutor(s.config, http.MethodPost, u)
+	if err != nil {
+		return nil, err
+	}
+	// As kubectl: web sockets, and SPDY where something on the way (an old API
+	// server, a proxy) does not speak them.
+	executor, err := remotecommand.NewFallbackExecutor(ws, spdy, func(err error) bool {
+		return fallback(err)
+	})
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	stdout := &boundedWriter{limit: limit, full: func() { cancel(errTooLarge) }, s: s}
+	stderr := &boundedWriter{limit: 4 << 10, s: s}
+	s.requests.Add(1)
+	err = executor.StreamWithContext(ctx, remotecommand.StreamOptions{Stdout: stdout, Stderr: stderr})
+	if err == nil {
+		return stdout.take(), nil
+	}
+	if errors.Is(context.Cause(ctx), errTooLarge) {
+		return stdout.take(), fmt.Errorf("%w of %d bytes", errTooLarge, limit)
+	}
+	if ctx.Err() != nil {
+		return nil, ctx.Err()
+	}
+	where := ns + "/" + pod
+	if container != "" {
+		where += " (" + container + ")"
+	}
+	e := &execError{code: -1, argv: strings.Join(argv, " "), where: where, stderr: strings.Join(strings.Fields(string(stderr.take())), " ")}
+	var exit utilexec.CodeExitError
+	if errors.As(err, &exit) {
+		e.code = exit.Code
+		e.missing = exit.Code == 127 || exit.Code == 126
+		if e.stderr == "" && !strings.HasPrefix(err.Error(), "command terminated") {
+			e.stderr = err.Error()
+		}
+		return stdout.take(), e
+	}
+	if a := streamError(err, r); a != nil {
+		return nil, a
+	}
+	msg := err.Error()
+	if strings.Contains(msg, "executable file not found") || strings.Contains(msg, "no such file or directory") {
+		e.missing = true
+		return nil, e
+	}
+	return nil, fmt.Errorf("exec in %s: %w", where, err)
+}
+
+func fallback(err error) bool {
+	var status *apierrors.StatusError
+	if errors.As(err, &status) && (status.ErrStatus.Code == http.StatusForbidden || status.ErrStatus.Code == http.StatusUnauthorized || status.ErrStatus.Code == http.StatusNotFound) {
+		return false // the answer is about the right or the Pod, not the protocol
+	}
+	return httpstream.IsUpgradeFailure(err) || httpstream.IsHTTPSProxyError(err)
+}
+
+// streamError is the API server's refusal of an upgrade, or nil.
+func streamError(err error, r request) *apiError {
+	var status *apierrors.StatusError
+	if !errors.As(err, &status) {
+		return nil
+	}
+	return &apiError{
+		code: int(status.ErrStatus.Code), message: status.ErrStatus.Message, reason: string(status.ErrStatus.Reason),
+		verb: r.verb, resource: r.resource, group: r.group, namespace: r.namespace, name: r.name,
+	}
+}
+
+// boundedWriter keeps the first limit bytes. The streams of a command may still
+// write after the command was given up.
+type boundedWriter struct {
+	mu    sync.Mutex
+	buf   bytes.Buffer
+	limit int64
+	full  func()
+	s     *Source
+}
+
+func (w *boundedWriter) Write(p []byte) (int, error) {
+	w.s.bytes.Add(int64(len(p)))
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	room := w.limit - int64(w.buf.Len())
+	if int64(len(p)) > room {
+		w.buf.Write(p[:max(room, 0)])
+		if w.full != nil {
+			w.full()
+		}
+		return len(p), nil
+	}
+	return w.buf.Write(p)
+}
+
+func (w *boundedWriter) take() []byte {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return bytes.Clone(w.buf.Bytes())
+}
