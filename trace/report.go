@@ -86,11 +86,11 @@ type Hop struct {
 	In       *Flow          `json:"in,omitempty"`
 	Out      *Flow          `json:"out,omitempty"`
 	Detail   Detail         `json:"detail"`
-	Checks   []Check        `json:"checks,omitempty"`
-	Evidence []Evidence     `json:"evidence,omitempty"`
+	Checks   []Check        `json:"checks"`
+	Evidence []Evidence     `json:"evidence"`
 	Config   []ConfigObject `json:"config,omitempty"`
 	Logs     []LogLine      `json:"logs,omitempty"`
-	Branches []Branch       `json:"branches,omitempty"`
+	Branches []Branch       `json:"branches"`
 	TookMS   float64        `json:"took_ms"`
 }
 
@@ -296,9 +296,9 @@ type Finding struct {
 	Title    string   `json:"title"`
 	Detail   string   `json:"detail"`
 	Hop      string   `json:"hop,omitempty"`
-	Evidence []string `json:"evidence,omitempty"`
-	CauseOf  []string `json:"cause_of,omitempty"` // codes of the symptoms that hang below
-	Fix      []string `json:"fix,omitempty"`
+	Evidence []string `json:"evidence"`
+	CauseOf  []string `json:"cause_of"` // codes of the symptoms that hang below
+	Fix      []string `json:"fix"`
 }
 
 // Collected says what the trace read and what it could not read.
