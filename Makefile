@@ -1,0 +1,46 @@
+.PHONY: build test race fuzz bench lint golden screens e2e ci clean
+
+FUZZTIME ?= 60s
+GOFUMPT = go run mvdan.cc/gofumpt@v0.12.0
+STATICCHECK = go run honnef.co/go/tools/cmd/staticcheck@v0.8.2
+
+build: ## bin/hoptrail and bin/kubectl-hoptrail
+	CGO_ENABLED=0 go build -trimpath -o bin/hoptrail ./cmd/hoptrail
+	ln -sf hoptrail bin/kubectl-hoptrail
+
+test:
+	go test ./...
+
+race:
+	go test -race -shuffle=on ./...
+
+fuzz: ## every fuzz target for FUZZTIME
+	@set -e; for pkg in $$(go list ./...); do \
+	  for t in $$(go test -list '^Fuzz' $$pkg | grep '^Fuzz' || true); do \
+	    echo "$$pkg $$t"; go test -run='^$$' -fuzz="^$$t\$$" -fuzztime=$(FUZZTIME) $$pkg; \
+	  done; done
+
+bench: ## six runs of every benchmark, for benchstat
+	go test -run='^$$' -bench=. -benchmem -count=6 ./...
+
+lint:
+	go vet ./...
+	$(GOFUMPT) -d .
+	$(STATICCHECK) ./...
+
+golden: ## write goldens, the schema, docs/cli.md and the screens anew
+	go test ./internal/report -update
+	go test ./cmd/hoptrail -update
+	$(MAKE) screens
+
+screens: ## the captured screens in README.md
+	go test ./cmd/hoptrail -run TestScreensInTheReadme -update
+
+e2e: ## everything that needs root and a kernel
+	HOPTRAIL_REQUIRE=kernel go test -count=1 ./...
+
+ci: ## what CI runs
+	.ci/run
+
+clean:
+	rm -rf bin
