@@ -224,7 +224,7 @@ func (w *walker) nodeAddress(f flow, o *k8s.Owner) *node {
 		switch {
 		case len(o.NodePorts) > 0 && !o.NodePorts[0].Health:
 			np := o.NodePorts[0]
-			s = w.behind(np.Service, &np.Port)
+			s = w.behind(np.Service, np.Port)
 			h.Subject = Subject{Kind: "Service", Namespace: np.Service.Namespace, Name: np.Service.Name}
 			w.showService(n, s)
 			h.Summary = fmt.Sprintf("NodePort %d is %s", f.dst.Port(), s)
@@ -234,8 +234,8 @@ func (w *walker) nodeAddress(f flow, o *k8s.Owner) *node {
 			h.Subject = Subject{Kind: "Service", Namespace: svc.Namespace, Name: svc.Name}
 			h.Summary = fmt.Sprintf("port %d is the health check port of %s/%s", f.dst.Port(), svc.Namespace, svc.Name)
 			h.settle(OK, "")
-		case len(o.Pods) > 0:
-			p := w.wrapPod(o.Pods[0])
+		case len(o.HostPorts) > 0:
+			p := w.wrapPod(o.HostPorts[0])
 			h.Subject = Subject{Kind: "Pod", Namespace: p.ref.namespace, Name: p.ref.name}
 			h.Detail.Pod = p.ref.String()
 			h.Summary = fmt.Sprintf("port %d of node %s is taken by Pod %s", f.dst.Port(), o.Node.Name, p.ref)

@@ -152,7 +152,7 @@ func (w *walker) podByIP(addr netip.Addr, port uint16) *pod {
 	if p, ok := w.pods[key]; ok {
 		return p
 	}
-	found, err := w.cluster.PodAt(w.ctx, addr, port)
+	found, err := w.cluster.PodAt(w.ctx, addr, port, "tcp")
 	w.refused(err)
 	p := w.wrapPod(found)
 	if p != nil {

@@ -121,7 +121,7 @@ func (w *walker) serviceAt(f flow) *servicePort {
 			without = o
 		case k8s.OwnerNode:
 			if len(o.NodePorts) > 0 && !o.NodePorts[0].Health {
-				return w.behind(o.NodePorts[0].Service, &o.NodePorts[0].Port)
+				return w.behind(o.NodePorts[0].Service, o.NodePorts[0].Port)
 			}
 		}
 	}
