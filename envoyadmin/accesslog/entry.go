@@ -27,6 +27,7 @@ type Entry struct {
 	Why string
 
 	values []string // by operator of Format
+	tier   tier     // how strictly the shapes were kept
 }
 
 // OK says whether the line is an access line.

@@ -32,6 +32,7 @@ type jsonScanner struct {
 	s    string
 	i    int
 	path []byte
+	buf  [64]byte // what path begins in
 	emit func(path []byte, kind jsonKind, value string) bool
 	// taken says whether an object or list at path is one value; nil for never.
 	taken func(path []byte) bool
@@ -45,6 +46,7 @@ type jsonScanner struct {
 // levels is an error.
 func scanJSON(s string, taken func(path []byte) bool, emit func(path []byte, kind jsonKind, value string) bool) error {
 	sc := jsonScanner{s: s, emit: emit, taken: taken}
+	sc.path = sc.buf[:0]
 	sc.blanks()
 	if !sc.at('{') {
 		return &jsonError{sc.i, "no object"}

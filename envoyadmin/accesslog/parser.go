@@ -178,6 +178,9 @@ func wanted(f *Format, op int, body string, at int) string {
 	if at >= len(body) {
 		return fmt.Sprintf("as %s it ends before %s", f.name, f.ops[op])
 	}
+	if lit := f.lits[op+1]; strings.Contains(lit, `"`) && !strings.Contains(body[at:], lit) {
+		return fmt.Sprintf("as %s it ends within %s, at byte %d", f.name, f.ops[op], at+1)
+	}
 	there := body[at:]
 	if len(there) > 40 {
 		there = there[:40] + "..."
@@ -195,7 +198,7 @@ func (p *Parser) try(f *Format, body string, start int, t tier, tail bool, prefi
 	for i := range values {
 		values[i] = s[p.m.begin[i]:p.m.end[i]]
 	}
-	e := Entry{Prefix: prefix, Format: f, values: values}
+	e := Entry{Prefix: prefix, Format: f, values: values, tier: t}
 	if start > 0 {
 		e.Prefix = prefix + body[:start]
 	}
@@ -362,12 +365,15 @@ func (j *joiner) whole(raw string, number int, u unwrapped) bool {
 			}
 			break
 		}
-		glued := j.text.String() + u.body
-		j.hold(raw, number, " ", strings.TrimLeft(u.body, " \t"))
-		for _, text := range j.candidates(glued) {
-			if e := j.p.parse(text, j.held[0].Prefix); e.OK() {
-				return j.emit(e)
+		j.hold(raw, number, " ", u.body)
+		best, found := Entry{}, false
+		for text := range j.readings {
+			if e := j.p.parse(text, j.held[0].Prefix); e.OK() && (!found || e.tier < best.tier) {
+				best, found = e, true
 			}
+		}
+		if found {
+			return j.emit(best)
 		}
 		return true
 	}
@@ -388,19 +394,38 @@ func (j *joiner) whole(raw string, number int, u unwrapped) bool {
 	}
 }
 
-// candidates are the ways the held lines may have been one: parted at a
-// blank, within a word, or by the format's own newlines.
-func (j *joiner) candidates(glued string) []string {
-	spaced := j.text.String()
-	texts := []string{spaced, glued}
-	if j.p.rows > 1 {
-		raws := make([]string, len(j.held))
-		for i, h := range j.held {
-			raws[i] = unwrap(h.Raw).body
-		}
-		texts = append(texts, strings.Join(raws, "\n"))
+// readings yields the ways the held lines may have been one: parted at a blank,
+// within a word, or by the format's own newlines.
+func (j *joiner) readings(yield func(string) bool) {
+	pieces := make([]string, len(j.held))
+	for i, h := range j.held {
+		pieces[i] = unwrap(h.Raw).body
 	}
-	return texts
+	if j.p.rows > 1 && !yield(strings.Join(pieces, "\n")) {
+		return
+	}
+	for i := 1; i < len(pieces); i++ {
+		pieces[i] = strings.TrimLeft(pieces[i], " \t")
+	}
+	breaks := len(pieces) - 1
+	if breaks > 4 {
+		if yield(strings.Join(pieces, " ")) {
+			yield(strings.Join(pieces, ""))
+		}
+		return
+	}
+	for glued := range 1 << breaks { // bit i: break i was within a word
+		var b strings.Builder
+		for i, piece := range pieces {
+			if i > 0 && glued>>(i-1)&1 == 0 {
+				b.WriteByte(' ')
+			}
+			b.WriteString(piece)
+		}
+		if !yield(b.String()) {
+			return
+		}
+	}
 }
 
 func (j *joiner) hold(raw string, number int, sep, body string) {
@@ -422,13 +447,23 @@ func (j *joiner) emit(e Entry) bool {
 	return j.yield(e)
 }
 
-// flush yields the held lines each on its own.
+// flush yields the held lines each on its own, but a JSON record that is broken
+// at its source as one.
 func (j *joiner) flush() bool {
-	held := j.held
+	held, broken, text := j.held, j.kind == holdJSON, j.text.String()
 	j.reset()
-	for _, h := range held {
-		e := j.p.Parse(h.Raw)
-		e.Line = h.Line
+	alone := make([]Entry, len(held))
+	for i, h := range held {
+		alone[i] = j.p.Parse(h.Raw)
+		alone[i].Line = h.Line
+		broken = broken && !alone[i].OK()
+	}
+	if broken {
+		e := j.p.parse(text, held[0].Prefix)
+		e.Line, e.Raw = held[0].Line, joinRaw(held)
+		return j.yield(e)
+	}
+	for _, e := range alone {
 		if !j.yield(e) {
 			return false
 		}
