@@ -27,7 +27,9 @@ type Request struct {
 	Authority string   // ":authority", which is Host in HTTP/1; empty is absent
 	Path      string   // ":path" with the query; empty is absent, as for a CONNECT of HTTP/1
 	Headers   []Header // the others, in order, repeats included
-	Protocol  string   // HTTP/1.0, HTTP/1.1, HTTP/2, HTTP/3; empty is not known
+	// StrippedPort is the port the connection manager cut from a CONNECT's authority; the router puts it back.
+	StrippedPort string
+	Protocol     string // HTTP/1.0, HTTP/1.1, HTTP/2, HTTP/3; empty is not known
 }
 
 // Conn is the downstream connection, as the listener filters left it.

@@ -11,6 +11,10 @@ type Table struct {
 	// Config is the RouteConfiguration; its virtual_hosts are not looked at and may be absent.
 	Config *routev3.RouteConfiguration
 	Hosts  *Index
+	// SuppressEnvoyHeaders is the router filter's suppress_envoy_headers: x-envoy-original-path and -host are not set.
+	SuppressEnvoyHeaders bool
+	// MaxNearMisses bounds Decision.NearMisses; 0 means 12.
+	MaxNearMisses int
 }
 
 // NewTable returns the table of a whole RouteConfiguration, its virtual hosts indexed.
