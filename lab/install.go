@@ -1,0 +1,100 @@
+package lab
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+)
+
+// Versions of the programs a lab is made of.
+const (
+	KubernetesVersion = "v1.35.4"
+	KwokVersion       = "v0.8.0"
+)
+
+// Install puts the programs that are missing into bin: kube-apiserver and
+// kube-proxy are built from source, the folder components of the lab's module;
+// kwok likewise; etcd is taken from PATH or from the distribution's package,
+// which is unpacked and not installed, so that no service starts.
+// On two cores it takes about five minutes the first time.
+func Install(ctx context.Context, source, bin string, log func(string, ...any)) error {
+	bin, err := filepath.Abs(bin)
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(bin, 0o755); err != nil {
+		return err
+	}
+	if !exists(bin, "etcd") {
+		log("etcd: unpacking")
+		if err := installEtcd(ctx, bin); err != nil {
+			return fmt.Errorf("etcd: %w", err)
+		}
+	}
+	if !exists(bin, "kwok") {
+		log("kwok %s: building", KwokVersion)
+		if err := build(ctx, "", []string{"GOBIN=" + bin}, "install", "-ldflags=-s -w", "sigs.k8s.io/kwok/cmd/kwok@"+KwokVersion); err != nil {
+			return err
+		}
+	}
+	major, minor, _ := strings.Cut(strings.TrimPrefix(KubernetesVersion, "v"), ".")
+	minor, _, _ = strings.Cut(minor, ".")
+	const version = " -X k8s.io/component-base/version."
+	flags := "-ldflags=-s -w" + version + "gitVersion=" + KubernetesVersion + version + "gitMajor=" + major + version + "gitMinor=" + minor
+	for _, name := range []string{"kube-proxy", "kube-apiserver"} {
+		if exists(bin, name) {
+			continue
+		}
+		log("%s %s: building", name, KubernetesVersion)
+		if err := build(ctx, filepath.Join(source, "components"), nil, "build", flags, "-o", bin+"/", "./"+name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func exists(bin, name string) bool {
+	_, err := os.Stat(filepath.Join(bin, name))
+	return err == nil
+}
+
+func build(ctx context.Context, dir string, env []string, args ...string) error {
+	cmd := exec.CommandContext(ctx, "go", args...)
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), append(env, "CGO_ENABLED=0")...)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("go %s: %w\n%s", strings.Join(args, " "), err, out)
+	}
+	return nil
+}
+
+func installEtcd(ctx context.Context, bin string) error {
+	if found, err := exec.LookPath("etcd"); err == nil {
+		return os.Symlink(found, filepath.Join(bin, "etcd"))
+	}
+	dir, err := os.MkdirTemp("", "etcd-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	get := exec.CommandContext(ctx, "apt-get", "download", "-qq", "etcd-server")
+	get.Dir = dir
+	if out, err := get.CombinedOutput(); err != nil {
+		return fmt.Errorf("apt-get download etcd-server: %w: %s (run apt-get update, or put etcd into %s)", err, out, bin)
+	}
+	debs, _ := filepath.Glob(filepath.Join(dir, "*.deb"))
+	if len(debs) != 1 {
+		return fmt.Errorf("apt-get download etcd-server: no package came")
+	}
+	if err := run(ctx, "dpkg-deb", "-x", debs[0], dir); err != nil {
+		return err
+	}
+	data, err := os.ReadFile(filepath.Join(dir, "usr", "bin", "etcd"))
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(bin, "etcd"), data, 0o755)
+}

@@ -1,0 +1,497 @@
+package lab
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Config says what lab is wanted.
+type Config struct {
+	World World
+	// Bin is the folder of etcd, kube-apiserver, kube-proxy and kwok; see Install.
+	Bin string
+	// Dir is where the lab keeps its files; empty is a new temporary folder.
+	// Close removes it.
+	Dir string
+	// ProxyMode is kube-proxy's --proxy-mode; empty is iptables.
+	ProxyMode string
+	// Users are known to the API server besides the administrator, by name, with
+	// no rights but those the world or RBAC objects give them.
+	Users []string
+	// Log is told what is being done; nil discards it.
+	Log func(format string, args ...any)
+}
+
+// Lab is a running cluster.
+type Lab struct {
+	world  World
+	nodes  []*node
+	pods   []*pod
+	dir    string
+	bin    string
+	prefix string // of the names of its network namespaces
+
+	starter *starter
+	admin   *api
+	tokens  map[string]string
+
+	client     string // network namespace of the outside
+	clientAddr netip.Addr
+	apiPort    int
+	apiserver  *process
+	kwokAddr   string
+	dnsPort    int
+	admins     map[string]*admin
+
+	kubeletHangs atomic.Bool
+
+	mu         sync.Mutex
+	procs      []*process
+	namespaces []string
+	closers    []io.Closer
+}
+
+// State is what `lab down` and `lab status` need to know about a lab that
+// another process runs. It is in state.json of the lab's folder.
+type State struct {
+	PID        int               `json:"pid"`
+	Ready      bool              `json:"ready"`
+	Prefix     string            `json:"prefix"` // of the network namespaces
+	Kubeconfig string            `json:"kubeconfig"`
+	Resolver   string            `json:"resolver"`
+	Server     string            `json:"server"`
+	Nodes      map[string]string `json:"nodes"` // network namespace of each node
+	Client     string            `json:"client"`
+}
+
+// Missing names what this machine lacks to run a lab; nothing means it can.
+func Missing(bin string) []string {
+	var out []string
+	if os.Geteuid() != 0 {
+		out = append(out, "root (network namespaces)")
+	}
+	for _, p := range []string{"etcd", "kube-apiserver", "kube-proxy", "kwok"} {
+		if _, err := os.Stat(filepath.Join(bin, p)); err != nil {
+			out = append(out, filepath.Join(bin, p))
+		}
+	}
+	for _, p := range []string{"ip", "sysctl", "iptables-save", "iptables-restore", "conntrack", "ipset"} {
+		if _, err := exec.LookPath(p); err != nil {
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
+// Start builds the network, starts the programs and loads the world. When it
+// returns, kube-proxy has programmed every node.
+func Start(ctx context.Context, c Config) (_ *Lab, err error) {
+	if missing := Missing(c.Bin); len(missing) > 0 {
+		return nil, fmt.Errorf("the lab needs %s", strings.Join(missing, ", "))
+	}
+	log := c.Log
+	if log == nil {
+		log = func(string, ...any) {}
+	}
+	id := make([]byte, 3)
+	rand.Read(id)
+	l := &Lab{
+		world: c.World, dir: c.Dir, bin: c.Bin, prefix: "htlab-" + hex.EncodeToString(id) + "-",
+		starter: newStarter(), tokens: map[string]string{}, admins: map[string]*admin{},
+	}
+	defer func() {
+		if err != nil {
+			l.Close()
+		}
+	}()
+	if l.dir == "" {
+		if l.dir, err = os.MkdirTemp("", "hoptrail-lab-"); err != nil {
+			return nil, err
+		}
+	} else if err = os.MkdirAll(l.dir, 0o755); err != nil {
+		return nil, err
+	}
+	if l.nodes, err = c.World.nodes(); err != nil {
+		return nil, err
+	}
+	if l.pods, err = c.World.pods(); err != nil {
+		return nil, err
+	}
+	for _, n := range l.nodes {
+		l.pods = append(l.pods, &pod{namespace: "kube-system", name: kubeProxyName(n), node: n.name, addr: n.addr, host: true, containers: []string{"kube-proxy"}})
+	}
+	if err = l.writeState(false); err != nil {
+		return nil, err
+	}
+	log("network: %d nodes, %d Pods", len(l.nodes), len(l.pods))
+	if err = l.buildNetwork(ctx); err != nil {
+		return nil, err
+	}
+	for _, step := range []struct {
+		what string
+		do   func() error
+	}{
+		{"what the Pods listen on", l.listenPods},
+		{"admin APIs", l.serveAdmins},
+		{"DNS", l.serveDNS},
+		{"etcd and kube-apiserver", func() error { return l.startAPI(ctx, c.Users) }},
+		{"objects", func() error { return l.load(ctx) }},
+		{"kubelets", func() error { return l.startKwok(ctx) }},
+		{"kube-proxy", func() error { return l.startProxies(ctx, c.ProxyMode) }},
+	} {
+		log("%s", step.what)
+		if err = step.do(); err != nil {
+			return nil, fmt.Errorf("%s: %w", step.what, err)
+		}
+	}
+	return l, l.writeState(true)
+}
+
+func (l *Lab) writeState(ready bool) error {
+	s := State{PID: os.Getpid(), Ready: ready, Prefix: l.prefix, Client: l.client, Nodes: map[string]string{}}
+	for _, n := range l.nodes {
+		s.Nodes[n.name] = n.ns
+	}
+	if ready {
+		s.Kubeconfig, s.Resolver, s.Server = l.Kubeconfig(""), l.Resolver(), l.Server()
+	}
+	j, err := json.MarshalIndent(s, "", " ")
+	if err != nil {
+		return err
+	}
+	tmp := filepath.Join(l.dir, "state.json.new")
+	if err := os.WriteFile(tmp, j, 0o644); err != nil {
+		return err
+	}
+	return os.Rename(tmp, filepath.Join(l.dir, "state.json"))
+}
+
+// Server is the URL of the API server.
+func (l *Lab) Server() string { return "https://127.0.0.1:" + strconv.Itoa(l.apiPort) }
+
+// Resolver is the address of a name server that knows the world's names.
+func (l *Lab) Resolver() string { return "127.0.0.1:" + strconv.Itoa(l.dnsPort) }
+
+// Dir is the folder with the lab's files and the logs of its programs.
+func (l *Lab) Dir() string { return l.dir }
+
+// NodeNamespace is the network namespace of a node.
+func (l *Lab) NodeNamespace(name string) string {
+	if n := l.nodeOf(name); n != nil {
+		return n.ns
+	}
+	return ""
+}
+
+// Kubeconfig writes, if need be, the kubeconfig of a user and returns its name;
+// "" is the administrator.
+func (l *Lab) Kubeconfig(user string) string {
+	if user == "" {
+		user = "admin"
+	}
+	name := filepath.Join(l.dir, user+".kubeconfig")
+	if _, err := os.Stat(name); err == nil {
+		return name
+	}
+	if err := l.writeKubeconfig(name, user, l.Server()); err != nil {
+		return ""
+	}
+	return name
+}
+
+func (l *Lab) writeKubeconfig(name, user, server string) error {
+	config := object{
+		"apiVersion": "v1", "kind": "Config", "current-context": "lab",
+		"clusters": []object{{"name": "lab", "cluster": object{"server": server, "certificate-authority": filepath.Join(l.dir, "certs", "apiserver.crt"), "tls-server-name": "kubernetes.default.svc"}}},
+		"users":    []object{{"name": user, "user": object{"token": l.tokens[user]}}},
+		"contexts": []object{{"name": "lab", "context": object{"cluster": "lab", "user": user}}},
+	}
+	j, err := json.MarshalIndent(config, "", " ")
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(name, j, 0o600)
+}
+
+func (l *Lab) startAPI(ctx context.Context, users []string) error {
+	ports, err := freePorts(3)
+	if err != nil {
+		return err
+	}
+	if err := l.writeKeys(); err != nil {
+		return err
+	}
+	etcdURL := "http://127.0.0.1:" + strconv.Itoa(ports[0])
+	peer := "http://127.0.0.1:" + strconv.Itoa(ports[1])
+	etcd, err := l.spawn("etcd", nil, filepath.Join(l.bin, "etcd"),
+		"--data-dir", filepath.Join(l.dir, "etcd"), "--unsafe-no-fsync",
+		"--listen-client-urls", etcdURL, "--advertise-client-urls", etcdURL,
+		"--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer, "--initial-cluster", "default="+peer)
+	if err != nil {
+		// etcd 3.4 of Debian has no --unsafe-no-fsync in some builds.
+		return err
+	}
+	if err := etcd.waitFor(ctx, 20*time.Second, func() bool { return answers(ctx, etcdURL+"/health") }); err != nil {
+		return err
+	}
+	var tokens bytes.Buffer
+	for i, user := range append([]string{"admin", "system:kube-proxy"}, users...) {
+		token := make([]byte, 16)
+		rand.Read(token)
+		l.tokens[user] = hex.EncodeToString(token)
+		fmt.Fprintf(&tokens, "%s,%s,%d", l.tokens[user], user, i)
+		if user == "admin" {
+			tokens.WriteString(`,"system:masters"`)
+		}
+		tokens.WriteByte('\n')
+	}
+	for name, data := range map[string][]byte{"tokens.csv": tokens.Bytes(), "egress.yaml": l.egressConfig()} {
+		if err := os.WriteFile(filepath.Join(l.dir, name), data, 0o600); err != nil {
+			return err
+		}
+	}
+	if err := l.serveEgress(); err != nil {
+		return err
+	}
+	l.apiPort = ports[2]
+	l.admin = newAPI(l.Server(), l.tokens["admin"])
+	l.apiserver, err = l.spawn("kube-apiserver", nil, filepath.Join(l.bin, "kube-apiserver"),
+		"--etcd-servers", etcdURL,
+		"--service-account-issuer", "https://lab", "--service-account-key-file", "sa.pub", "--service-account-signing-key-file", "sa.key",
+		"--token-auth-file", "tokens.csv", "--authorization-mode", "RBAC", "--anonymous-auth=false",
+		"--bind-address", "127.0.0.1", "--advertise-address", l.nodes[0].addr.String(), "--secure-port", strconv.Itoa(l.apiPort),
+		"--endpoint-reconciler-type", "none",
+		"--cert-dir", "certs", "--service-cluster-ip-range", "10.96.0.0/12", "--allow-privileged=true",
+		"--kubelet-preferred-address-types", "InternalIP", "--egress-selector-config-file", "egress.yaml",
+		// Objects are loaded as they are, and nobody makes service accounts.
+		"--disable-admission-plugins", "ServiceAccount,Priority,DefaultTolerationSeconds,TaintNodesByCondition,LimitRanger,ResourceQuota",
+		"--max-requests-inflight", "1000", "--max-mutating-requests-inflight", "500",
+		"--profiling=false", "--v", "1")
+	if err != nil {
+		return err
+	}
+	return l.apiserver.waitFor(ctx, 90*time.Second, func() bool {
+		_, err := l.admin.do(ctx, http.MethodGet, "/readyz", nil)
+		return err == nil
+	})
+}
+
+func answers(ctx context.Context, url string) bool {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return false
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return false
+	}
+	resp.Body.Close()
+	return resp.StatusCode == http.StatusOK
+}
+
+func (l *Lab) startKwok(ctx context.Context) error {
+	ports, err := freePorts(1)
+	if err != nil {
+		return err
+	}
+	l.kwokAddr = "127.0.0.1:" + strconv.Itoa(ports[0])
+	config, err := l.kwokConfig()
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(l.dir, "kwok.yaml"), config, 0o600); err != nil {
+		return err
+	}
+	tools, err := l.writeToolbox()
+	if err != nil {
+		return err
+	}
+	kwok, err := l.spawn("kwok", []string{"PATH=" + tools, "HOME=" + l.dir}, filepath.Join(l.bin, "kwok"),
+		"--kubeconfig", l.Kubeconfig(""), "--config", "kwok.yaml", "--manage-all-nodes", "--node-lease-duration-seconds", "0",
+		"--node-ip", "127.0.0.1", "--node-port", strconv.Itoa(ports[0]), "--server-address", l.kwokAddr,
+		"--tls-cert-file", "kwok.crt", "--tls-private-key-file", "kwok.key")
+	if err != nil {
+		return err
+	}
+	return kwok.waitFor(ctx, 30*time.Second, func() bool {
+		c, err := net.DialTimeout("tcp", l.kwokAddr, time.Second)
+		if err == nil {
+			c.Close()
+		}
+		return err == nil
+	})
+}
+
+func (l *Lab) startProxies(ctx context.Context, mode string) error {
+	if mode == "" {
+		mode = "iptables"
+	}
+	cidr := l.world.clusterCIDR(l.nodes)
+	var proxies []*process
+	for _, n := range l.nodes {
+		// The node's way to the API server, at the same address as here.
+		if err := l.relay(n.ns, l.apiPort, "127.0.0.1:"+strconv.Itoa(l.apiPort)); err != nil {
+			return err
+		}
+		p, err := l.spawn("kube-proxy-"+n.name, nil, "ip", "netns", "exec", n.ns, filepath.Join(l.bin, "kube-proxy"),
+			"--kubeconfig", l.Kubeconfig("system:kube-proxy"), "--hostname-override", n.name, "--proxy-mode", mode,
+			"--cluster-cidr", cidr, "--conntrack-max-per-core", "0",
+			"--metrics-bind-address", "127.0.0.1:10249", "--healthz-bind-address", "127.0.0.1:10256",
+			"--iptables-min-sync-period", "200ms", "--iptables-sync-period", "30s")
+		if err != nil {
+			return err
+		}
+		proxies = append(proxies, p)
+	}
+	for i, p := range proxies {
+		ns := l.nodes[i].ns
+		if err := p.waitFor(ctx, 90*time.Second, func() bool { return l.programmed(ctx, ns, mode) }); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// programmed says whether a node's rules name every cluster address of the
+// world.
+func (l *Lab) programmed(ctx context.Context, ns, mode string) bool {
+	argv := []string{"netns", "exec", ns, "iptables-save"}
+	switch mode {
+	case "nftables":
+		argv = []string{"netns", "exec", ns, "nft", "list", "ruleset"}
+	case "ipvs":
+		argv = []string{"netns", "exec", ns, "ipvsadm-save", "-n"}
+	}
+	out, err := exec.CommandContext(ctx, "ip", argv...).Output()
+	if err != nil {
+		return false
+	}
+	services, err := l.world.items("services")
+	if err != nil {
+		return false
+	}
+	for _, s := range services {
+		if ip := str(s, "spec", "clusterIP"); ip != "" && ip != "None" && !bytes.Contains(out, []byte(ip)) {
+			return false
+		}
+	}
+	return true
+}
+
+// WaitRules waits until the rules of a node hold all of texts and none of those
+// with a ! before them.
+func (l *Lab) WaitRules(ctx context.Context, node string, texts ...string) error {
+	n := l.nodeOf(node)
+	if n == nil {
+		return fmt.Errorf("the lab has no node %s", node)
+	}
+	ctx, cancel := context.WithTimeout(ctx, 60*time.Second)
+	defer cancel()
+	for {
+		out, err := exec.CommandContext(ctx, "ip", "netns", "exec", n.ns, "iptables-save").Output()
+		if err == nil && !slices.ContainsFunc(texts, func(t string) bool {
+			want, not := strings.CutPrefix(t, "!")
+			return bytes.Contains(out, []byte(want)) == not
+		}) {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("the rules of node %s never showed %q", node, texts)
+		case <-time.After(200 * time.Millisecond):
+		}
+	}
+}
+
+// Do sends a request to the API server as its administrator; body is JSON or
+// nil. It is how a test changes the cluster.
+func (l *Lab) Do(ctx context.Context, method, path string, body any) ([]byte, error) {
+	return l.admin.do(ctx, method, path, body)
+}
+
+// KillAPIServer ends the API server at once, as a crash would.
+func (l *Lab) KillAPIServer() {
+	l.apiserver.cmd.Process.Kill()
+	<-l.apiserver.done
+}
+
+// Close ends the lab and leaves nothing behind.
+func (l *Lab) Close() error {
+	l.mu.Lock()
+	procs, namespaces, closers := l.procs, l.namespaces, l.closers
+	l.procs, l.namespaces, l.closers = nil, nil, nil
+	l.mu.Unlock()
+	var wg sync.WaitGroup
+	for _, p := range slices.Backward(procs) {
+		wg.Go(p.stop)
+	}
+	wg.Wait()
+	for _, c := range closers {
+		c.Close()
+	}
+	l.starter.close()
+	errs := []error{removeNamespaces(namespaces)}
+	if l.dir != "" {
+		errs = append(errs, os.RemoveAll(l.dir))
+	}
+	return errors.Join(errs...)
+}
+
+func removeNamespaces(names []string) error {
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	var errs []error
+	for _, ns := range names {
+		if err := run(ctx, "ip", "netns", "del", ns); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// ReadState reads the state of the lab in dir.
+func ReadState(dir string) (State, error) {
+	var s State
+	data, err := os.ReadFile(filepath.Join(dir, "state.json"))
+	if err == nil {
+		err = json.Unmarshal(data, &s)
+	}
+	return s, err
+}
+
+// Clean removes what a lab left behind whose process is gone.
+func Clean(dir string) error {
+	s, err := ReadState(dir)
+	if err != nil {
+		return err
+	}
+	if !strings.HasPrefix(s.Prefix, "htlab-") || len(s.Prefix) < len("htlab-000000-") {
+		return fmt.Errorf("%s: %q is no prefix of a lab's namespaces", dir, s.Prefix)
+	}
+	names, err := filepath.Glob("/run/netns/" + s.Prefix + "*")
+	if err != nil {
+		return err
+	}
+	for i := range names {
+		names[i] = filepath.Base(names[i])
+	}
+	return errors.Join(removeNamespaces(names), os.RemoveAll(dir))
+}
