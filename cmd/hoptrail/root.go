@@ -11,6 +11,8 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+
+	"github.com/hoptrail/hoptrail/internal/sanitize"
 )
 
 // Exit statuses; scripts depend on them.
@@ -77,7 +79,7 @@ func runContext(ctx context.Context, args []string, s *streams) int {
 
 // oneLine makes a message one line that is safe on a terminal.
 func oneLine(msg string) string {
-	return strings.Join(strings.Fields(msg), " ")
+	return sanitize.Line(strings.Join(strings.Fields(msg), " "))
 }
 
 // asPlugin shows the program by the name it was called: installed as
@@ -109,10 +111,11 @@ TARGET is a URL (http, https, grpc, tcp, tls) or IP:port.`,
 
   # the same for a script
   hoptrail http://simple.baihl.io/ --snapshot ticket.tar.gz -o json`,
-		SilenceUsage:  true,
-		SilenceErrors: true,
-		Args:          cobra.ArbitraryArgs,
-		Version:       version(),
+		SilenceUsage:               true,
+		SilenceErrors:              true,
+		SuggestionsMinimumDistance: 2,
+		Args:                       cobra.ArbitraryArgs,
+		Version:                    version(),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 && cmd.Flags().NFlag() == 0 {
 				return cmd.Help()

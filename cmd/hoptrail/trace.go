@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -10,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/hoptrail/hoptrail/internal/report"
 	"github.com/hoptrail/hoptrail/trace"
 )
 
@@ -24,12 +26,22 @@ type traceOptions struct {
 	httpVersion string
 
 	snapshot string
-	record   string
-	timeout  time.Duration
-	output   string
-	color    string
+	cluster  clusterOptions
 
-	cluster clusterOptions
+	outputOptions
+}
+
+// outputOptions are the flags that say what becomes of a trace.
+type outputOptions struct {
+	output  string
+	color   string
+	record  string
+	timeout time.Duration
+
+	ascii   bool
+	privacy bool
+	mouse   bool
+	every   time.Duration
 }
 
 // clusterOptions are kubectl's flags for choosing a cluster and a user.
@@ -66,15 +78,22 @@ func (o *traceOptions) addFlags(cmd *cobra.Command) {
 	fs.StringArrayVar(&o.resolve, "resolve", nil, "use an address for a name, `HOST:PORT:ADDR[:PORT]`, as curl does; may be repeated")
 	fs.StringVar(&o.httpVersion, "http-version", "", "HTTP `version` of the client: 1.0, 1.1 or 2")
 	fs.StringVar(&o.snapshot, "snapshot", "", "trace on a snapshot, a `folder or .tar.gz`, instead of a cluster")
-	fs.StringVar(&o.record, "record", "", "save everything the trace read into a `folder or .tar.gz`")
-	fs.DurationVar(&o.timeout, "timeout", 60*time.Second, "time limit of the whole trace")
-	o.addOutputFlags(fs)
+	o.outputOptions.addFlags(cmd)
 	o.cluster.addFlags(fs)
 }
 
-func (o *traceOptions) addOutputFlags(fs *pflag.FlagSet) {
+func (o *outputOptions) addFlags(cmd *cobra.Command) {
+	fs := cmd.Flags()
+	fs.StringVar(&o.record, "record", "", "save everything the trace read into a `folder or .tar.gz`")
+	fs.DurationVar(&o.timeout, "timeout", 60*time.Second, "time limit of the whole trace")
 	fs.StringVarP(&o.output, "output", "o", "", "output `format`: "+strings.Join(outputs, ", ")+" (default tui on a terminal, else text)")
-	fs.StringVar(&o.color, "color", "auto", "colour: auto, always or never")
+	fs.StringVar(&o.color, "color", "auto", "colour `when`: auto, always or never")
+	fs.BoolVar(&o.privacy, "privacy", false, "mask addresses, hosts and header values")
+	fs.BoolVar(&o.ascii, "ascii", false, "draw the terminal UI with ASCII alone")
+	fs.BoolVar(&o.mouse, "mouse", false, "let the terminal UI take the mouse")
+	fs.DurationVar(&o.every, "every", 0, "trace again in the terminal UI, this long after the last trace ended")
+	_ = cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(outputs, cobra.ShellCompDirectiveNoFileComp))
+	_ = cmd.RegisterFlagCompletionFunc("color", cobra.FixedCompletions([]string{"auto", "always", "never"}, cobra.ShellCompDirectiveNoFileComp))
 }
 
 func newTraceCmd(s *streams) *cobra.Command {
@@ -108,7 +127,7 @@ func (o *traceOptions) target(raw string) (trace.Target, error) {
 	for _, h := range o.headers {
 		name, value, ok := strings.Cut(h, ":")
 		name = strings.TrimSpace(name)
-		if !ok || name == "" || strings.ContainsFunc(name, func(r rune) bool { return r <= ' ' || r >= 0x7f }) {
+		if !ok || !token(name) || strings.ContainsAny(value, "\r\n\x00") {
 			return t, fmt.Errorf("-H %q: want 'name: value'", h)
 		}
 		t.Headers = append(t.Headers, trace.Header{Name: name, Value: strings.TrimSpace(value)})
@@ -116,6 +135,9 @@ func (o *traceOptions) target(raw string) (trace.Target, error) {
 	if o.method != "" {
 		if !t.HTTP() {
 			return t, fmt.Errorf("-X %s: %s is a connection, not an HTTP request", o.method, raw)
+		}
+		if !token(o.method) {
+			return t, fmt.Errorf("-X %q is no method", o.method)
 		}
 		t.Method = strings.ToUpper(o.method)
 	}
@@ -143,6 +165,13 @@ func (o *traceOptions) target(raw string) (trace.Target, error) {
 	}
 	t.HTTPVersion = o.httpVersion
 	return t, nil
+}
+
+// token says whether s may be a method or the name of a header (RFC 9110, 5.6.2).
+func token(s string) bool {
+	return s != "" && !strings.ContainsFunc(s, func(r rune) bool {
+		return r <= ' ' || r >= 0x7f || strings.ContainsRune(`"(),/:;<=>?@[\]{}`, r)
+	})
 }
 
 func checkFrom(from string) error {
@@ -182,13 +211,48 @@ func parseResolve(s string) (key, addr string, err error) {
 	return host + ":" + port, a.String(), nil
 }
 
-func runTrace(_ *cobra.Command, _ *streams, opts *traceOptions, args []string) error {
-	if len(args) != 1 {
-		return fmt.Errorf("one TARGET is wanted, got %d", len(args))
+// format checks -o and --color; "" is the terminal UI.
+func (o *outputOptions) format(s *streams) (report.Format, error) {
+	if !slices.Contains([]string{"auto", "always", "never"}, o.color) {
+		return "", fmt.Errorf("--color %q: want auto, always or never", o.color)
 	}
-	if _, err := opts.target(args[0]); err != nil {
+	switch {
+	case o.output == "" && s.canTUI():
+		return "", nil
+	case o.output == "":
+		return report.Text, nil
+	case o.output == "tui" && !s.canTUI():
+		return "", errors.New("-o tui: standard input and output are not a terminal; run with -o text")
+	case o.output == "tui":
+		return "", nil
+	case slices.Contains(outputs, o.output):
+		return report.Format(o.output), nil
+	}
+	return "", fmt.Errorf("-o %q: want one of %s", o.output, strings.Join(outputs, ", "))
+}
+
+func runTrace(cmd *cobra.Command, s *streams, opts *traceOptions, args []string) (err error) {
+	switch len(args) {
+	case 1:
+	case 0:
+		return fmt.Errorf("no TARGET was given (see `%s --help`)", cmd.CommandPath())
+	default:
+		return fmt.Errorf("one TARGET is wanted, got %d: %s", len(args), strings.Join(args, " "))
+	}
+	target, err := opts.target(args[0])
+	if err != nil {
+		if like := cmd.Root().SuggestionsFor(args[0]); cmd.Parent() == nil && len(like) > 0 {
+			return fmt.Errorf("%w; did you mean `%s %s`?", err, cmd.CommandPath(), like[0])
+		}
 		return err
 	}
-	_, err := liveSource(opts.cluster, opts.timeout, nil)
-	return err
+	if _, err := opts.format(s); err != nil {
+		return err
+	}
+	src, err := openSource(s, opts)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, src.Close()) }()
+	return ask(cmd.Context(), s, &opts.outputOptions, src, target)
 }

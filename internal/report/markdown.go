@@ -16,8 +16,8 @@ import (
 func writeMarkdown(r *trace.Report) []byte {
 	m := &markdown{}
 	m.p("### hoptrail: %s", mdText(verdictWord(r.Verdict)))
-	if r.Summary != "" {
-		m.p("%s", mdText(r.Summary))
+	if s := summary(r); s != "" {
+		m.p("%s", mdText(s))
 	}
 	m.line("| | |")
 	m.line("|---|---|")

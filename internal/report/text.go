@@ -121,7 +121,7 @@ func (w *textWriter) head() {
 
 func (w *textWriter) verdict() string {
 	v := w.paint(bold+";"+verdictColor(w.r.Verdict), verdictWord(w.r.Verdict))
-	if s := sanitize.Line(w.r.Summary); s != "" {
+	if s := summary(w.r); s != "" {
 		v += ": " + s
 	}
 	return v

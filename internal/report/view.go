@@ -28,6 +28,18 @@ func verdictWord(v trace.Verdict) string {
 	return strings.ToUpper(sanitize.Line(string(v)))
 }
 
+// summary is the report's sentence without what stands beside it: the target
+// and the verdict.
+func summary(r *trace.Report) string {
+	s := r.Summary
+	if rest, ok := strings.CutPrefix(s, r.Target.Raw+" is "+string(r.Verdict)); ok {
+		if rest, ok = strings.CutPrefix(rest, ": "); ok {
+			s = rest
+		}
+	}
+	return sanitize.Line(s)
+}
+
 // subject names what a hop is about: kind, and namespace/name.
 func subject(s trace.Subject) string {
 	name := s.Name
@@ -71,9 +83,11 @@ func decided(h *trace.Hop) string {
 	d := &h.Detail
 	switch h.Kind {
 	case trace.KindDNS:
-		if n := len(d.Answers); n > 1 {
-			return strings.Join(d.Answers[1:], " -> ")
+		answers := d.Answers
+		if len(answers) > 1 && strings.TrimSuffix(answers[0], ".") == strings.TrimSuffix(h.Subject.Name, ".") {
+			answers = answers[1:]
 		}
+		return strings.Join(answers, " -> ")
 	case trace.KindService, trace.KindLoadBalancer:
 		return d.Service
 	case trace.KindNode:

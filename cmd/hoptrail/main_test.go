@@ -1,0 +1,390 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/hoptrail/hoptrail/internal/report"
+	"github.com/hoptrail/hoptrail/trace"
+)
+
+var update = flag.Bool("update", false, "write docs/cli.md, the screens of the README and the scripts' goldens anew")
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"hoptrail": main, "kubectl-hoptrail": main})
+}
+
+// The scripts run the program as a shell does.
+//
+//	exits N program args...   the program ends with status N
+//	complains                 its last run said one line on stderr, "hoptrail: ...", and nothing on stdout
+//	cut FILE N                keep the first N bytes of a file
+func TestScripts(t *testing.T) {
+	worlds, err := filepath.Abs("../../testdata/worlds")
+	if err != nil {
+		t.Fatal(err)
+	}
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata/script",
+		UpdateScripts:       *update,
+		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+		Setup: func(env *testscript.Env) error {
+			env.Setenv("WORLDS", worlds)
+			env.Setenv("KUBECONFIG", filepath.Join(env.WorkDir, "no-kubeconfig"))
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"exits": func(ts *testscript.TestScript, neg bool, args []string) {
+				if neg || len(args) < 2 {
+					ts.Fatalf("usage: exits N program args...")
+				}
+				want, err := strconv.Atoi(args[0])
+				ts.Check(err)
+				got := 0
+				if err := ts.Exec(args[1], args[2:]...); err != nil {
+					var exit *exec.ExitError
+					if !errors.As(err, &exit) {
+						ts.Fatalf("%v", err)
+					}
+					got = exit.ExitCode()
+				}
+				if got != want {
+					ts.Fatalf("exit status %d, want %d", got, want)
+				}
+			},
+			"complains": func(ts *testscript.TestScript, _ bool, _ []string) {
+				said := ts.ReadFile("stderr")
+				if out := ts.ReadFile("stdout"); out != "" {
+					ts.Fatalf("something on stdout:\n%s", out)
+				}
+				if !strings.HasPrefix(said, "hoptrail: ") || strings.Count(said, "\n") != 1 || !strings.HasSuffix(said, "\n") {
+					ts.Fatalf("not one line of complaint:\n%s", said)
+				}
+				for _, trace := range []string{"goroutine ", "panic", ".go:", "Usage:"} {
+					if strings.Contains(said, trace) {
+						ts.Fatalf("%q in:\n%s", trace, said)
+					}
+				}
+			},
+			"cut": func(ts *testscript.TestScript, _ bool, args []string) {
+				n, err := strconv.ParseInt(args[1], 10, 64)
+				ts.Check(err)
+				ts.Check(os.Truncate(ts.MkAbs(args[0]), n))
+			},
+		},
+	})
+}
+
+// result is what a run of the program in this process left.
+type result struct {
+	status   int
+	out, err string
+}
+
+func runHere(ctx context.Context, s streams, args ...string) result {
+	var out, errs bytes.Buffer
+	s.out, s.err = &out, &errs
+	if s.in == nil {
+		s.in = strings.NewReader("")
+	}
+	status := runContext(ctx, append([]string{"hoptrail"}, args...), &s)
+	return result{status, out.String(), errs.String()}
+}
+
+func TestAnInterruptEndsWith130(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	got := runHere(ctx, streams{}, "demo", "ingress-http")
+	if got.status != exitInterrupted || got.err != "hoptrail: interrupted\n" || strings.Contains(got.out, "VERDICT") {
+		t.Errorf("got %+v", got)
+	}
+}
+
+func TestATimeLimitIsAFailureOfTheTool(t *testing.T) {
+	got := runHere(t.Context(), streams{}, "demo", "ingress-http", "--timeout", "1ns")
+	if got.status != exitUsage || !strings.Contains(got.err, "--timeout") {
+		t.Errorf("got %+v", got)
+	}
+}
+
+func TestTheTargetIsPutTogetherFromTheFlags(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		raw  string
+		opts traceOptions
+		want trace.Target
+		err  string
+	}{
+		{
+			name: "a URL alone", raw: "http://a.example/x", opts: traceOptions{from: "external"},
+			want: trace.Target{Raw: "http://a.example/x", Scheme: "http", Host: "a.example", Port: 80, Path: "/x", From: "external", Method: "GET"},
+		},
+		{
+			name: "all flags", raw: "https://a.example/x",
+			opts: traceOptions{
+				from: "pod:ns/p", headers: []string{"X-A:  b:c ", "Host: h"}, method: "post", sni: "s",
+				sourceIP: "10.0.0.1:5", resolve: []string{"a.example:443:10.0.0.2", "b:80:[::1]:81", "C:80:[::2]"}, httpVersion: "2",
+			},
+			want: trace.Target{
+				Raw: "https://a.example/x", Scheme: "https", Host: "a.example", Port: 443, Path: "/x", From: "pod:ns/p", Method: "POST",
+				Headers: []trace.Header{{Name: "X-A", Value: "b:c"}, {Name: "Host", Value: "h"}}, SNI: "s", SourceIP: "10.0.0.1:5",
+				Resolve: map[string]string{"a.example:443": "10.0.0.2", "b:80": "[::1]:81", "C:80": "::2"}, HTTPVersion: "2",
+			},
+		},
+		{name: "a word", raw: "simple", opts: traceOptions{from: "external"}, err: "neither a URL"},
+		{name: "a vantage that is none", raw: "http://a/", opts: traceOptions{from: "moon"}, err: "--from"},
+		{name: "a vantage without a name", raw: "http://a/", opts: traceOptions{from: "node:"}, err: "--from"},
+		{name: "a header without a colon", raw: "http://a/", opts: traceOptions{from: "external", headers: []string{"X"}}, err: "-H"},
+		{name: "a header name with a blank", raw: "http://a/", opts: traceOptions{from: "external", headers: []string{"X Y: z"}}, err: "-H"},
+		{name: "a header value with a line break", raw: "http://a/", opts: traceOptions{from: "external", headers: []string{"X: a\r\nY: b"}}, err: "-H"},
+		{name: "a method for a connection", raw: "1.2.3.4:5", opts: traceOptions{from: "external", method: "GET"}, err: "-X"},
+		{name: "a method that is none", raw: "http://a/", opts: traceOptions{from: "external", method: "GET /"}, err: "-X"},
+		{name: "a source that is no address", raw: "http://a/", opts: traceOptions{from: "external", sourceIP: "me"}, err: "--source-ip"},
+		{name: "resolve without an address", raw: "http://a/", opts: traceOptions{from: "external", resolve: []string{"a:80"}}, err: "--resolve"},
+		{name: "resolve with port 0", raw: "http://a/", opts: traceOptions{from: "external", resolve: []string{"a:0:1.2.3.4"}}, err: "--resolve"},
+		{name: "resolve to a name", raw: "http://a/", opts: traceOptions{from: "external", resolve: []string{"a:80:b"}}, err: "--resolve"},
+		{name: "HTTP/3", raw: "http://a/", opts: traceOptions{from: "external", httpVersion: "3"}, err: "--http-version"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			got, err := tt.opts.target(tt.raw)
+			switch {
+			case tt.err != "":
+				if err == nil || !strings.Contains(err.Error(), tt.err) {
+					t.Errorf("error %v, want one about %s", err, tt.err)
+				}
+			case err != nil:
+				t.Error(err)
+			default:
+				if a, b := fmt.Sprintf("%+v", got), fmt.Sprintf("%+v", tt.want); a != b {
+					t.Errorf("got  %s\nwant %s", a, b)
+				}
+			}
+		})
+	}
+}
+
+func TestTheScreenIsForTerminalsOnly(t *testing.T) {
+	env := func(kv ...string) func(string) string {
+		return func(k string) string {
+			for i := 0; i < len(kv); i += 2 {
+				if kv[i] == k {
+					return kv[i+1]
+				}
+			}
+			return ""
+		}
+	}
+	for _, tt := range []struct {
+		name   string
+		s      streams
+		output string
+		want   report.Format
+		err    bool
+	}{
+		{"a terminal", streams{inTTY: true, outTTY: true, getenv: env("TERM", "xterm")}, "", "", false},
+		{"a pipe behind", streams{inTTY: true, getenv: env("TERM", "xterm")}, "", report.Text, false},
+		{"a pipe before", streams{outTTY: true, getenv: env("TERM", "xterm")}, "", report.Text, false},
+		{"a dumb terminal", streams{inTTY: true, outTTY: true, getenv: env("TERM", "dumb")}, "", report.Text, false},
+		{"asked for without a terminal", streams{}, "tui", "", true},
+		{"json on a terminal", streams{inTTY: true, outTTY: true, getenv: env("TERM", "xterm")}, "json", report.JSON, false},
+		{"a format that is none", streams{}, "xml", "", true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			o := outputOptions{output: tt.output, color: "auto"}
+			got, err := o.format(&tt.s)
+			if (err != nil) != tt.err || err == nil && got != tt.want {
+				t.Errorf("got %q, %v", got, err)
+			}
+		})
+	}
+	for _, tt := range []struct {
+		name string
+		s    streams
+		when string
+		want bool
+	}{
+		{"a terminal has colour", streams{outTTY: true, getenv: env("TERM", "xterm")}, "auto", true},
+		{"a pipe has none", streams{}, "auto", false},
+		{"any NO_COLOR turns it off", streams{outTTY: true, getenv: env("TERM", "xterm", "NO_COLOR", "yes")}, "auto", false},
+		{"an empty NO_COLOR does not", streams{outTTY: true, getenv: env("TERM", "xterm", "NO_COLOR", "")}, "auto", true},
+		{"always is always", streams{getenv: env("NO_COLOR", "1")}, "always", true},
+		{"never is never", streams{outTTY: true}, "never", false},
+	} {
+		if got := tt.s.color(tt.when); got != tt.want {
+			t.Errorf("%s: %v", tt.name, got)
+		}
+	}
+}
+
+func TestEveryFormatIsAnOutput(t *testing.T) {
+	want := []string{"tui"}
+	for _, f := range report.Formats() {
+		want = append(want, string(f))
+	}
+	if !slices.Equal(outputs, want) {
+		t.Errorf("-o takes %v, there are %v", outputs, want)
+	}
+}
+
+func TestTheExitStatusIsTheVerdicts(t *testing.T) {
+	for v, want := range map[trace.Verdict]int{
+		trace.Reachable: exitReachable, trace.Unreachable: exitUnreachable, trace.Degraded: exitUnreachable,
+		trace.Undetermined: exitUndetermined, "": exitUndetermined,
+	} {
+		got := 0
+		var exit *exitError
+		if errors.As(verdictStatus(&trace.Report{Verdict: v}), &exit) {
+			got = exit.code
+		}
+		if got != want {
+			t.Errorf("%q: %d, want %d", v, got, want)
+		}
+	}
+}
+
+func TestProgressGoesAway(t *testing.T) {
+	var b bytes.Buffer
+	p := &progress{w: &b, on: true, since: time.Now().Add(-time.Minute)}
+	p.event(trace.Event{Hop: &trace.Hop{}})
+	p.event(trace.Event{Reading: "proxies/a\x1b[2J/" + strings.Repeat("x", 200)})
+	p.clear()
+	got := b.String()
+	if !strings.Contains(got, "1 hops, reading proxies/a\\x1b[2J/") || !strings.HasSuffix(got, "\r\x1b[K") || len(got) > 120 {
+		t.Errorf("got %q", got)
+	}
+	b.Reset()
+	p = &progress{w: &b, on: false, since: time.Now().Add(-time.Minute)}
+	p.event(trace.Event{Reading: "x"})
+	p.clear()
+	if b.Len() != 0 {
+		t.Errorf("a pipe got %q", b.String())
+	}
+}
+
+func TestEveryDemoHasAQuestionAndALine(t *testing.T) {
+	worlds, err := demoWorlds()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(worlds) < 50 {
+		t.Errorf("only %d worlds", len(worlds))
+	}
+	for _, w := range worlds {
+		notes, err := demoNotes(w)
+		if err != nil || notes == "" {
+			t.Errorf("%s: %q, %v", w.name, notes, err)
+		}
+		for _, c := range w.cases {
+			if _, err := c.target(); err != nil {
+				t.Errorf("%s/%s: %v", w.name, c.Name, err)
+			}
+		}
+	}
+}
+
+// flagUsages renders the flags of a command as help does.
+func flagUsages(fs *pflag.FlagSet) string { return strings.TrimRight(fs.FlagUsagesWrapped(100), "\n") }
+
+// reference renders docs/cli.md from the command tree.
+func reference(root *cobra.Command) string {
+	var b strings.Builder
+	b.WriteString("# Command line\n\nWritten from the program's own help by `make golden`.\n\n")
+	b.WriteString("Exit status: 0 reachable; 1 unreachable or degraded; 2 bad usage, bad input or a failure of the tool; 3 undetermined; 130 interrupted.\n")
+	b.WriteString("Reports go to standard output, progress and errors to standard error.\n")
+	var walk func(c *cobra.Command)
+	walk = func(c *cobra.Command) {
+		if c.Hidden || c.Name() == "help" {
+			return
+		}
+		fmt.Fprintf(&b, "\n## %s\n\n", c.CommandPath())
+		text := c.Long
+		if text == "" {
+			text = c.Short + "."
+		}
+		fmt.Fprintf(&b, "%s\n\n```\n%s\n```\n", strings.TrimSpace(text), c.UseLine())
+		if c.Example != "" {
+			fmt.Fprintf(&b, "\n```\n%s\n```\n", strings.TrimRight(c.Example, "\n"))
+		}
+		c.InitDefaultHelpFlag()
+		if fs := c.NonInheritedFlags(); fs.HasAvailableFlags() {
+			fmt.Fprintf(&b, "\n```\n%s\n```\n", flagUsages(fs))
+		}
+		for _, sub := range c.Commands() {
+			walk(sub)
+		}
+	}
+	walk(root)
+	return b.String()
+}
+
+func TestTheCommandLineIsDocumentedAsItIs(t *testing.T) {
+	root := newRootCmd(&streams{})
+	root.Version = "" // its flag's text names the version
+	root.InitDefaultCompletionCmd()
+	compare(t, "../../docs/cli.md", []byte(reference(root)))
+}
+
+// compare holds a file against what it should be, or writes it with -update.
+func compare(t *testing.T, path string, want []byte) {
+	t.Helper()
+	if *update {
+		if err := os.WriteFile(path, want, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	got, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(got, want) {
+		t.Errorf("%s is not up to date: make golden", path)
+	}
+}
+
+// A screen of the README is a comment that names a command and, below it, a
+// fence with all the command prints.
+var screen = regexp.MustCompile("(?s)<!-- screen: hoptrail ([^\n]*) -->\n```text\n(.*?)\n```\n")
+
+func TestScreensInTheReadmeAreReal(t *testing.T) {
+	for _, path := range []string{"../../README.md"} {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		n := 0
+		want := screen.ReplaceAllStringFunc(string(text), func(block string) string {
+			n++
+			args := screen.FindStringSubmatch(block)[1]
+			got := runHere(t.Context(), streams{}, strings.Fields(args)...)
+			if got.err != "" {
+				t.Errorf("%s: %s", args, got.err)
+			}
+			return fmt.Sprintf("<!-- screen: hoptrail %s -->\n```text\n%s\n```\n", args, versionLine.ReplaceAllString(strings.TrimRight(got.out, "\n"), "hoptrail, "))
+		})
+		if n == 0 {
+			t.Errorf("%s has no screen", path)
+		}
+		compare(t, path, []byte(want))
+	}
+}
+
+// The last line of a report names the version it was made with.
+var versionLine = regexp.MustCompile(`(?m)^hoptrail \S+, `)
