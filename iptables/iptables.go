@@ -109,6 +109,10 @@ type Host struct {
 	// Recent holds the addresses of each list of the recent match
 	// (/proc/net/xt_recent). A list that is absent is not known.
 	Recent map[string][]netip.Addr
+	// Node says that this is a node's own namespace, where the addresses of Services
+	// in Names are expected to be translated: one that no rule of kube-proxy's
+	// iptables mode handles is then undetermined, not accepted.
+	Node bool
 	// Names names chains back to Services. May be nil.
 	Names *Names
 }
