@@ -141,7 +141,7 @@ func typeName(url string) string {
 }
 
 func extensionName(e *xdscore.TypedExtensionConfig) string {
-	if t := typeName(e.GetTypedConfig().GetTypeUrl()); t != "" {
+	if t := TypeName(e.GetTypedConfig()); t != "" {
 		return t
 	}
 	return e.GetName()

@@ -234,6 +234,9 @@ func (e *evaluator) custom(cfg, input *xdscore.TypedExtensionConfig) (Verdict, s
 
 // unpack decodes an extension's configuration.
 func unpack(a *anypb.Any, m proto.Message) error {
+	if want := string(m.ProtoReflect().Descriptor().FullName()); typeName(a.GetTypeUrl()) != want {
+		return fmt.Errorf("%s is not %s", TypeName(a), want)
+	}
 	if err := proto.Unmarshal(a.GetValue(), m); err != nil {
 		return fmt.Errorf("%s: %w", typeName(a.GetTypeUrl()), err)
 	}

@@ -14,6 +14,12 @@ import (
 	"github.com/hoptrail/hoptrail/envoyadmin/matcher"
 )
 
+// What the HTTP filter answers when it denies. It sets no response flag.
+const (
+	Status = 403
+	Body   = "RBAC: access denied"
+)
+
 // Decision is the answer of one set of rules.
 type Decision struct {
 	Allowed matcher.Verdict

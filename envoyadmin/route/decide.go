@@ -124,7 +124,7 @@ func (t *Table) decide(req *matcher.Request, choice HostChoice, vh *routev3.Virt
 }
 
 func actionRoutes(a *anypb.Any) ([]*routev3.Route, error) {
-	switch name := typeName(a.GetTypeUrl()); name {
+	switch name := typeName(a); name {
 	case "envoy.config.route.v3.Route":
 		r := &routev3.Route{}
 		if err := proto.Unmarshal(a.GetValue(), r); err != nil {
@@ -419,7 +419,7 @@ func (t *Table) forward(v *view, vh *routev3.VirtualHost, r *routev3.Route, base
 		out = []Outcome{base}
 	case *routev3.RouteAction_InlineClusterSpecifierPlugin:
 		e := s.InlineClusterSpecifierPlugin.GetExtension()
-		base.Why = "the cluster is chosen by the plugin " + e.GetName() + " (" + typeName(e.GetTypedConfig().GetTypeUrl()) + ")"
+		base.Why = "the cluster is chosen by the plugin " + e.GetName() + " (" + typeName(e.GetTypedConfig()) + ")"
 		out = []Outcome{base}
 	default:
 		base.Why = "the route's cluster specifier is not known"
@@ -431,7 +431,7 @@ func (t *Table) forward(v *view, vh *routev3.VirtualHost, r *routev3.Route, base
 func (t *Table) plugin(name string) string {
 	for _, p := range t.Config.GetClusterSpecifierPlugins() {
 		if p.GetExtension().GetName() == name {
-			return " (" + typeName(p.GetExtension().GetTypedConfig().GetTypeUrl()) + ")"
+			return " (" + typeName(p.GetExtension().GetTypedConfig()) + ")"
 		}
 	}
 	return ""

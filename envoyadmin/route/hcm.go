@@ -301,7 +301,7 @@ func detectIP(hcm *hcmv3.HttpConnectionManager, req *matcher.Request, hops uint3
 		return addr, trusted, ""
 	}
 	for _, e := range exts {
-		if typeName(e.GetTypedConfig().GetTypeUrl()) != "envoy.extensions.http.original_ip_detection.xff.v3.XffConfig" {
+		if typeName(e.GetTypedConfig()) != "envoy.extensions.http.original_ip_detection.xff.v3.XffConfig" {
 			return netip.Addr{}, false, "the client address is found by the extension " + e.GetName() + ", which cannot be evaluated; that of the connection is used here"
 		}
 		x := &xffv3.XffConfig{}
@@ -328,7 +328,7 @@ func isInternal(c *hcmv3.HttpConnectionManager_InternalAddressConfig, a netip.Ad
 // earlyMutations makes the header changes that come before routing; the text says why the request cannot be known.
 func earlyMutations(hcm *hcmv3.HttpConnectionManager, req *matcher.Request, undecided string) string {
 	for _, e := range hcm.GetEarlyHeaderMutationExtensions() {
-		name := typeName(e.GetTypedConfig().GetTypeUrl())
+		name := typeName(e.GetTypedConfig())
 		m := &earlyv3.HeaderMutation{}
 		if name != "envoy.extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation" || proto.Unmarshal(e.GetTypedConfig().GetValue(), m) != nil || matcher.HasUnknown(m) {
 			return fmt.Sprintf("the early header mutation %s (%s) cannot be evaluated", e.GetName(), name)
