@@ -3,8 +3,12 @@ package tui
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"time"
+
+	tea "charm.land/bubbletea/v2"
+	"github.com/charmbracelet/colorprofile"
 
 	"github.com/hoptrail/hoptrail/trace"
 )
@@ -74,6 +78,31 @@ type Options struct {
 // was none. With [ErrInterrupted] the user left by ctrl-c; any other error means
 // that the UI itself failed.
 func Run(ctx context.Context, s Session, in io.Reader, out io.Writer, env []string) (*trace.Report, error) {
-	_, _, _ = in, out, env
-	return s.Trace(ctx, s.Target, func(Event) {})
+	parent := ctx
+	ctx, cancel := context.WithCancel(parent)
+	defer cancel()
+	m := newModel(ctx, s, newEnvironment(env))
+	opts := []tea.ProgramOption{
+		tea.WithContext(ctx), tea.WithInput(in), tea.WithOutput(out), tea.WithEnvironment(env), tea.WithFPS(30),
+	}
+	if m.noColor {
+		opts = append(opts, tea.WithColorProfile(colorprofile.ASCII))
+	}
+	_, err := tea.NewProgram(m, opts...).Run()
+	cancel()
+	r := m.report()
+	switch {
+	case errors.Is(err, tea.ErrInterrupted), err != nil && parent.Err() != nil:
+		return r, ErrInterrupted
+	case err != nil:
+		return r, fmt.Errorf("terminal UI: %w", err)
+	case m.interrupt:
+		return r, ErrInterrupted
+	}
+	if m.fullReport && r != nil && s.Render != nil {
+		if _, err := io.WriteString(out, s.Render(r, "text")); err != nil {
+			return r, fmt.Errorf("terminal UI: report: %w", err)
+		}
+	}
+	return r, nil
 }

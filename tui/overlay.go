@@ -1,0 +1,392 @@
+package tui
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	tea "charm.land/bubbletea/v2"
+
+	"github.com/hoptrail/hoptrail/trace"
+)
+
+// overlay is a box on top of the screen that takes the keys.
+type overlay interface {
+	press(m *model, key, text string) tea.Cmd
+	paste(m *model, s string)
+	draw(m *model, screen rect)
+	contexts() []keyContext // whose bindings the footer and the help show
+	kind() string
+}
+
+func (m *model) open(o overlay) { m.overlays = append(m.overlays, o) }
+
+func (m *model) close() {
+	if n := len(m.overlays); n > 0 {
+		m.overlays = m.overlays[:n-1]
+	}
+}
+
+func (m *model) top() overlay {
+	if n := len(m.overlays); n > 0 {
+		return m.overlays[n-1]
+	}
+	return nil
+}
+
+// box draws an empty frame in the middle of screen, of a size that holds w x h
+// cells of content, and returns the inside.
+func (m *model) box(screen rect, w, h int, title string) rect {
+	w = min(max(w, width(title)+4)+4, screen.w)
+	h = min(h+2, screen.h)
+	r := rect{screen.x + (screen.w-w)/2, screen.y + (screen.h-h)/2, w, h}
+	c, g := m.cv, m.g
+	c.clear(r)
+	for y := r.y + 1; y < r.y+r.h-1; y++ {
+		c.put(r.x, y, 1, g.vrule, m.th.frame)
+		c.put(r.x+r.w-1, y, 1, g.vrule, m.th.frame)
+	}
+	for _, y := range []int{r.y, r.y + r.h - 1} {
+		for x := r.x; x < r.x+r.w; x++ {
+			c.put(x, y, 1, g.hrule, m.th.frame)
+		}
+	}
+	c.put(r.x, r.y, 1, g.boxTL, m.th.frame)
+	c.put(r.x+r.w-1, r.y, 1, g.boxTR, m.th.frame)
+	c.put(r.x, r.y+r.h-1, 1, g.boxBL, m.th.frame)
+	c.put(r.x+r.w-1, r.y+r.h-1, 1, g.boxBR, m.th.frame)
+	c.text(r.x+2, r.y, r.w-4, " "+title+" ", m.th.title)
+	return rect{r.x + 2, r.y + 1, r.w - 4, r.h - 2}
+}
+
+// scrollHint tells, in the frame below the inside in, which rows are seen.
+func (m *model) scrollHint(in rect, top, seen, n int) {
+	if n <= seen {
+		return
+	}
+	s := fmt.Sprintf(" %d-%d of %d ", top+1, min(top+seen, n), n)
+	if w := width(s); w < in.w {
+		m.cv.text(in.x+in.w-w, in.y+in.h, w, s, m.th.dim)
+	}
+}
+
+// ---- lists
+
+// item is one choice of a list.
+type item struct {
+	spans []span
+	under []span // a second line, dim
+	find  string // what typing filters by
+	off   string // why it cannot be chosen
+	id    int
+	copy  string
+	run   func(m *model) tea.Cmd
+}
+
+// list is an overlay to choose from.
+type list struct {
+	name   string
+	title  string
+	head   []row
+	items  []item
+	shown  []int // places in items, after filtering
+	pane   pane
+	filter *input // typing filters; nil for lists with keys of their own
+	marked []int  // ids
+	extra  []keyContext
+	empty  string
+}
+
+func (l *list) kind() string { return l.name }
+
+func (l *list) contexts() []keyContext {
+	if l.filter != nil {
+		return []keyContext{ctxPalette}
+	}
+	return append(slices.Clone(l.extra), ctxList)
+}
+
+func (l *list) apply() {
+	l.shown = l.shown[:0]
+	q := ""
+	if l.filter != nil {
+		q = strings.ToLower(strings.TrimSpace(l.filter.text))
+	}
+	var loose []int
+	for i, it := range l.items {
+		switch {
+		case q == "" || containsFold(it.find, q):
+			l.shown = append(l.shown, i)
+		case fuzzy(strings.ToLower(it.find), q):
+			loose = append(loose, i)
+		}
+	}
+	l.shown = append(l.shown, loose...)
+}
+
+// fuzzy says whether the letters of q are in s in their order.
+func fuzzy(s, q string) bool {
+	for _, r := range q {
+		if r == ' ' {
+			continue
+		}
+		i := strings.IndexRune(s, r)
+		if i < 0 {
+			return false
+		}
+		s = s[i+len(string(r)):]
+	}
+	return true
+}
+
+func (l *list) selected() *item {
+	if l.pane.cur < 0 || l.pane.cur >= len(l.shown) {
+		return nil
+	}
+	return &l.items[l.shown[l.pane.cur]]
+}
+
+func (l *list) move(by int) {
+	l.pane.cur = max(0, min(l.pane.cur+by, len(l.shown)-1))
+}
+
+func (l *list) choose(m *model) tea.Cmd {
+	it := l.selected()
+	if it == nil {
+		return nil
+	}
+	if it.off != "" {
+		m.say(trace.Skipped, "%s", it.off)
+		return nil
+	}
+	if it.run == nil {
+		return nil
+	}
+	m.close()
+	return it.run(m)
+}
+
+func (l *list) press(m *model, key, text string) tea.Cmd {
+	if l.filter != nil {
+		if b, ok := m.keys[ctxPalette][key]; ok {
+			return m.run(b)
+		}
+		if l.filter.key(key, text) {
+			l.pane = pane{}
+			l.apply()
+		}
+		return nil
+	}
+	// A digit chooses.
+	if len(key) == 1 && key[0] >= '1' && key[0] <= '9' && int(key[0]-'1') < len(l.shown) {
+		l.pane.cur = int(key[0] - '1')
+		return l.choose(m)
+	}
+	return m.dispatch(key, l.contexts()...)
+}
+
+func (l *list) paste(_ *model, s string) {
+	if l.filter != nil {
+		l.filter.insert(s)
+		l.pane = pane{}
+		l.apply()
+	}
+}
+
+func (l *list) draw(m *model, screen rect) {
+	w := width(l.title) + 4
+	itemH := 1
+	for i, it := range l.items {
+		if i > 500 {
+			break
+		}
+		n := 6
+		for _, s := range it.spans {
+			n += width(s.s)
+		}
+		w = max(w, n+width(it.off))
+		if len(it.under) > 0 {
+			itemH = 2
+			n = 8
+			for _, s := range it.under {
+				n += width(s.s)
+			}
+			w = max(w, min(n, 90))
+		}
+	}
+	w = min(w, screen.w-4)
+	head := wrapRows(l.head, w, true)
+	for _, r := range head {
+		w = max(w, min(width(r.text()), screen.w-4))
+	}
+	extra := len(head)
+	if l.filter != nil {
+		extra++
+	}
+	w = max(w, min(44, screen.w-4))
+	in := m.box(screen, w, extra+max(1, len(l.shown)*itemH), l.title)
+	y := in.y
+	if l.filter != nil {
+		m.cv.put(in.x, y, 2, ": ", m.th.key)
+		l.filter.draw(m.cv, in.x+2, y, in.w-2, 0, true)
+		y++
+	}
+	for _, r := range head {
+		if y >= in.y+in.h-1 {
+			break
+		}
+		m.cv.spans(in.x, y, in.w, r.spans, 0)
+		y++
+	}
+	room := (in.y + in.h - y) / itemH
+	l.pane.clamp(len(l.shown), room)
+	if len(l.shown) == 0 {
+		m.cv.text(in.x, y, in.w, l.empty, m.th.dim)
+		return
+	}
+	for k := l.pane.top; k < len(l.shown) && k < l.pane.top+room; k++ {
+		it := &l.items[l.shown[k]]
+		mark := "  "
+		if k == l.pane.cur {
+			mark = m.g.cursor + " "
+		}
+		m.cv.put(in.x, y, 2, mark, m.th.title)
+		x := in.x + 2
+		if slices.Contains(l.marked, it.id) {
+			m.cv.put(x, y, 2, "* ", m.th.warn)
+		}
+		if l.filter == nil && len(l.items) < 10 {
+			m.cv.put(x+2, y, 2, fmt.Sprint(l.shown[k]+1), m.th.key)
+		}
+		x += 4
+		ss := it.spans
+		if it.off != "" {
+			ss = append(slices.Clone(ss), span{"  (" + it.off + ")", m.th.dim})
+		}
+		m.cv.spans(x, y, in.x+in.w-x, ss, 0)
+		if k == l.pane.cur {
+			m.cv.fill(in.x, y, in.w, reverse)
+		}
+		y++
+		if itemH == 2 {
+			m.cv.spans(x+2, y, in.x+in.w-x-2, it.under, 0)
+			y++
+		}
+	}
+	m.scrollHint(in, l.pane.top, room, len(l.shown))
+}
+
+// ---- documents
+
+// page is an overlay to read.
+type page struct {
+	name  string
+	title string
+	build func(m *model, w int) []row
+	rows  []row
+	forW  int
+	pane  pane
+	full  bool // takes the whole screen
+}
+
+func (p *page) kind() string           { return p.name }
+func (p *page) contexts() []keyContext { return []keyContext{ctxPage} }
+func (p *page) paste(*model, string)   {}
+func (p *page) move(by int)            { p.pane.cur = max(0, min(p.pane.cur+by, len(p.rows)-1)) }
+func (p *page) selected() (row, bool) {
+	if p.pane.cur < 0 || p.pane.cur >= len(p.rows) {
+		return row{}, false
+	}
+	return p.rows[p.pane.cur], true
+}
+
+func (p *page) press(m *model, key, _ string) tea.Cmd { return m.dispatch(key, ctxPage) }
+
+func (p *page) draw(m *model, screen rect) {
+	w := screen.w - 4
+	if !p.full {
+		w = min(w, 100)
+	}
+	inner := w - 2 // the cursor
+	if p.forW != inner {
+		p.forW = inner
+		p.rows = wrapRows(p.build(m, inner), inner, true)
+	}
+	h := len(p.rows)
+	if p.full {
+		h = screen.h
+	}
+	in := m.box(screen, w, h, p.title)
+	p.pane.clamp(len(p.rows), in.h)
+	for k := 0; k < in.h && p.pane.top+k < len(p.rows); k++ {
+		i := p.pane.top + k
+		if i == p.pane.cur {
+			m.cv.put(in.x, in.y+k, 2, m.g.cursor+" ", m.th.title)
+		}
+		m.cv.spans(in.x+2, in.y+k, in.w-2, p.rows[i].spans, 0)
+	}
+	m.scrollHint(in, p.pane.top, in.h, len(p.rows))
+}
+
+// ---- the form
+
+func (f *form) kind() string           { return "form" }
+func (f *form) contexts() []keyContext { return []keyContext{ctxForm} }
+
+func (f *form) press(m *model, key, text string) tea.Cmd {
+	if b, ok := m.keys[ctxForm][key]; ok {
+		return m.run(b)
+	}
+	if f.fields[f.cur].in.key(key, text) {
+		f.err = ""
+		f.grow()
+	}
+	return nil
+}
+
+func (f *form) paste(_ *model, s string) {
+	f.fields[f.cur].in.insert(s)
+	f.grow()
+}
+
+func (f *form) draw(m *model, screen rect) {
+	in := m.box(screen, min(96, screen.w-4), len(f.fields)+2, "Edit the question")
+	room := in.h - 2
+	if f.cur < f.top {
+		f.top = f.cur
+	}
+	if f.cur >= f.top+room {
+		f.top = f.cur - room + 1
+	}
+	for k := 0; k < room && f.top+k < len(f.fields); k++ {
+		i := f.top + k
+		fd := &f.fields[i]
+		y := in.y + k
+		mark, st := "  ", m.th.dim
+		if i == f.cur {
+			mark, st = m.g.cursor+" ", m.th.title
+		}
+		m.cv.put(in.x, y, 2, mark, m.th.title)
+		m.cv.text(in.x+2, y, 10, fd.name, st)
+		x, w := in.x+12, in.w-12
+		switch {
+		case fd.in.text == "" && i != f.cur:
+			m.cv.text(x, y, w, fd.hint, m.th.dim)
+		case m.privacy && i != f.cur && i != fieldMethod && i != fieldHTTP:
+			m.cv.text(x, y, w, m.g.masked, 0)
+		default:
+			fd.in.draw(m.cv, x, y, w, 0, i == f.cur)
+		}
+	}
+	y := in.y + in.h - 1
+	switch {
+	case f.err != "":
+		m.cv.text(in.x, y, in.w, m.g.state[trace.Fail]+" "+f.err, m.th.fail)
+	default:
+		hint := f.fields[f.cur].hint
+		if len(f.fields[f.cur].offer) > 1 {
+			hint += "   (ctrl+n, ctrl+p: known ones)"
+		}
+		m.cv.text(in.x, y, in.w, hint, m.th.dim)
+	}
+}
