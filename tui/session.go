@@ -18,11 +18,7 @@ import (
 var ErrInterrupted = errors.New("interrupted")
 
 // Event is what a running trace tells about its progress.
-type Event struct {
-	Hop     *trace.Hop // a hop that was completed; nil when the event is about reading only
-	Reading string     // what is being read now, as a snapshot names it; empty for nothing
-	Done    bool       // no event follows
-}
+type Event = trace.Event
 
 // FollowLine is one access log line as it is written.
 type FollowLine struct {
