@@ -360,10 +360,10 @@ func compare(t *testing.T, path string, want []byte) {
 }
 
 // A screen of the README is a comment that names a command and, below it, a
-// fence with all the command prints.
-var screen = regexp.MustCompile("(?s)<!-- screen: hoptrail ([^\n]*) -->\n```text\n(.*?)\n```\n")
+// fence with what the command prints, or its first lines.
+var screen = regexp.MustCompile("(?s)<!-- screen: hoptrail ([^|\n]*?)(?: \\| head -n (\\d+))? -->\n```text\n(.*?)```\n")
 
-func TestScreensInTheReadmeAreReal(t *testing.T) {
+func TestScreensInTheReadme(t *testing.T) {
 	for _, path := range []string{"../../README.md"} {
 		text, err := os.ReadFile(path)
 		if err != nil {
@@ -372,12 +372,17 @@ func TestScreensInTheReadmeAreReal(t *testing.T) {
 		n := 0
 		want := screen.ReplaceAllStringFunc(string(text), func(block string) string {
 			n++
-			args := screen.FindStringSubmatch(block)[1]
-			got := runHere(t.Context(), streams{}, strings.Fields(args)...)
+			m := screen.FindStringSubmatch(block)
+			got := runHere(t.Context(), streams{}, strings.Fields(m[1])...)
 			if got.err != "" {
-				t.Errorf("%s: %s", args, got.err)
+				t.Errorf("%s: %s", m[1], got.err)
 			}
-			return fmt.Sprintf("<!-- screen: hoptrail %s -->\n```text\n%s\n```\n", args, versionLine.ReplaceAllString(strings.TrimRight(got.out, "\n"), "hoptrail, "))
+			lines := strings.Split(strings.TrimRight(got.out, "\n"), "\n")
+			if head, err := strconv.Atoi(m[2]); err == nil && head < len(lines) {
+				lines = lines[:head]
+			}
+			shown := versionLine.ReplaceAllString(strings.TrimRight(strings.Join(lines, "\n"), "\n"), "hoptrail, ")
+			return block[:strings.Index(block, "```text\n")] + "```text\n" + shown + "\n```\n"
 		})
 		if n == 0 {
 			t.Errorf("%s has no screen", path)
