@@ -27,7 +27,7 @@ var arrows = map[string][]string{
 	"tui/...":           {"tui/...", "trace", "internal/sanitize", "internal/privacy"},
 	"internal/report":   {"trace", "internal/sanitize"},
 	"internal/privacy":  {"trace"},
-	"internal/snapshot": {"trace"},
+	"internal/snapshot": {"trace", "k8s"},
 	"internal/sanitize": {},
 	"internal/archtest": {},
 	"testdata":          {},
