@@ -8,6 +8,7 @@ import (
 	"os"
 	"strings"
 
+	"github.com/hoptrail/hoptrail/internal/privacy"
 	"github.com/hoptrail/hoptrail/internal/report"
 	"github.com/hoptrail/hoptrail/trace"
 	"github.com/hoptrail/hoptrail/tui"
@@ -16,7 +17,10 @@ import (
 // masked takes out of a report what must not be shown: credentials always, what
 // identifies the platform with --privacy.
 func (o *outputOptions) masked(r *trace.Report) *trace.Report {
-	return r
+	if o.privacy {
+		return (&privacy.Masker{}).Report(r)
+	}
+	return privacy.Secrets(r)
 }
 
 // askOnScreen shows the trace in the terminal UI until the user quits. The
