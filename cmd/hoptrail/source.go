@@ -1,99 +1,79 @@
 package main
 
 import (
-	"archive/tar"
-	"bytes"
-	"compress/gzip"
-	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"os"
-	"path"
-	"strings"
 
+	"github.com/hoptrail/hoptrail/internal/snapshot"
 	"github.com/hoptrail/hoptrail/testdata"
 	"github.com/hoptrail/hoptrail/trace"
 )
 
+// source is an open source of observations: a snapshot, a world of the binary
+// or a live cluster. Credentials do not pass it.
 type source struct {
 	trace.Source
-	name  string
+	name  string // for titles: the snapshot's file, the world
 	live  bool
+	notes string // what a snapshot says of itself
 	close func() error
 }
 
-func (s *source) Close() error {
-	if s.close == nil {
-		return nil
+// Close ends the source; for a live cluster it removes what was created there.
+func (s *source) Close() error { return s.close() }
+
+// record writes everything that was read so far into a new folder or archive.
+func (s *source) record(string) error { return errors.New("record: not built in yet") }
+
+// openSource opens what the flags name: --snapshot, else the live cluster.
+func openSource(s *streams, o *traceOptions) (*source, error) {
+	if o.snapshot != "" {
+		snap, err := snapshot.Open(o.snapshot)
+		if err != nil {
+			return nil, err
+		}
+		return ofSnapshot(o.snapshot, snap), nil
 	}
-	return s.close()
+	cluster, err := liveSource(o.cluster, o.timeout, func(line string) { fmt.Fprintln(s.err, "hoptrail: "+oneLine(line)) })
+	if err != nil {
+		return nil, err
+	}
+	return &source{Source: cluster, name: o.cluster.context, live: true, close: cluster.Close}, nil
 }
-func (s *source) record(path string) error { return errors.New("record: not built in") }
+
+// openDemo opens a world of the binary.
+func openDemo(w demoWorld) (*source, error) {
+	archive, err := testdata.Worlds.ReadFile(w.archive)
+	if err != nil {
+		return nil, fmt.Errorf("demo: %w", err)
+	}
+	snap, err := snapshot.Read(w.name, archive)
+	if err != nil {
+		return nil, fmt.Errorf("demo: %w", err)
+	}
+	return ofSnapshot(w.name, snap), nil
+}
+
+func ofSnapshot(name string, snap *snapshot.Snapshot) *source {
+	return &source{Source: snap, name: name, notes: snap.Meta().Notes, close: snap.Close}
+}
+
+// closing closes a source at the end of a command. What goes wrong then is said
+// unless the command has failed before.
 func closing(s *source, err error) error {
-	if e := s.Close(); e != nil && err == nil {
-		return e
+	closeErr := s.Close()
+	var exit *exitError
+	if closeErr != nil && (err == nil || errors.As(err, &exit) && exit.err == nil) {
+		return closeErr
 	}
 	return err
 }
 
-type mem map[string][]byte
-
-func (m mem) Observe(_ context.Context, q trace.Query) (trace.Observation, error) {
-	b, ok := m[q.Path()]
-	if !ok {
-		return trace.Observation{}, &trace.NotReadError{Query: q, Why: "not in the snapshot"}
-	}
-	return trace.Observation{Data: b}, nil
-}
-
-func readTar(b []byte) (mem, error) {
-	z, err := gzip.NewReader(bytes.NewReader(b))
-	if err != nil {
-		return nil, err
-	}
-	t := tar.NewReader(z)
-	m := mem{}
-	for {
-		h, err := t.Next()
-		if err == io.EOF {
-			return m, nil
-		}
-		if err != nil {
-			return nil, err
-		}
-		d, _ := io.ReadAll(t)
-		m[path.Clean(h.Name)] = d
-	}
-}
-
-func openSource(s *streams, o *traceOptions) (*source, error) {
-	if o.snapshot == "" {
-		l, err := liveSource(o.cluster, o.timeout, func(l string) { fmt.Fprintln(s.err, "hoptrail: "+l) })
-		if err != nil {
-			return nil, err
-		}
-		return &source{Source: l, live: true}, nil
-	}
-	b, err := os.ReadFile(o.snapshot)
-	if err != nil {
-		return nil, err
-	}
-	m, err := readTar(b)
-	return &source{Source: m, name: o.snapshot}, err
-}
-
-func openDemo(w demoWorld) (*source, error) {
-	b, _ := testdata.Worlds.ReadFile(w.archive)
-	m, err := readTar(b)
-	return &source{Source: m, name: w.name}, err
-}
-
+// demoNotes is what a world says of itself.
 func demoNotes(w demoWorld) (string, error) {
-	b, _ := testdata.Worlds.ReadFile(w.archive)
-	m, err := readTar(b)
-	var d struct{ Notes string }
-	json.Unmarshal(m["snapshot.json"], &d)
-	return strings.TrimSpace(d.Notes), err
+	src, err := openDemo(w)
+	if err != nil {
+		return "", err
+	}
+	return src.notes, src.Close()
 }

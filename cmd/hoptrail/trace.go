@@ -253,6 +253,6 @@ func runTrace(cmd *cobra.Command, s *streams, opts *traceOptions, args []string)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, src.Close()) }()
+	defer func() { err = closing(src, err) }()
 	return ask(cmd.Context(), s, &opts.outputOptions, src, target)
 }
