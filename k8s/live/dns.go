@@ -26,6 +26,7 @@ type answer struct {
 	TTL    uint32   `json:"ttl"`
 	Values []string `json:"values"`
 	Server string   `json:"server,omitempty"` // who said it
+	Error  string   `json:"error,omitempty"`  // NXDOMAIN, where the answer is that there is none
 }
 
 // asker asks one server one question.
@@ -67,16 +68,24 @@ func (s *Source) resolve(ctx context.Context, q trace.Query) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	asked := dns.Fqdn(q.Name)
+	none := answer{Name: asked, Type: "A", Values: []string{}}
 	for _, name := range names {
-		answers, exists, err := lookup(ctx, askers, name, types)
+		answers, exists, no, err := lookup(ctx, askers, name, types)
 		if err != nil {
 			return nil, err
 		}
-		if exists {
-			return marshalAnswers(answers)
+		if !exists {
+			none.Error, none.Server = no.Error, no.Server
+			continue
 		}
+		if !strings.EqualFold(name, asked) {
+			// How the search path made the one name of the other.
+			answers = slices.Insert(answers, 0, answer{Name: asked, Type: "CNAME", Values: []string{name}, Server: "the resolver's search path"})
+		}
+		return marshalAnswers(answers)
 	}
-	return marshalAnswers(nil)
+	return marshalAnswers([]answer{none})
 }
 
 func podVantage(from string) (ns, pod string, ok bool) {
@@ -88,15 +97,13 @@ func podVantage(from string) (ns, pod string, ok bool) {
 }
 
 func marshalAnswers(answers []answer) ([]byte, error) {
-	if answers == nil {
-		answers = []answer{}
-	}
 	return json.Marshal(map[string]any{"answers": answers})
 }
 
 // lookup asks for every type and follows CNAMEs. exists is false where no record
-// of the types was found, so that the next name of the search path is due.
-func lookup(ctx context.Context, askers []asker, name string, types []uint16) (answers []answer, exists bool, err error) {
+// of the types was found, so that the next name of the search path is due; no
+// then says why.
+func lookup(ctx context.Context, askers []asker, name string, types []uint16) (answers []answer, exists bool, no answer, err error) {
 	for _, t := range types {
 		next := dns.Fqdn(name)
 		for range maxChain {
@@ -105,12 +112,15 @@ func lookup(ctx context.Context, askers []asker, name string, types []uint16) (a
 			m.RecursionDesired = true
 			reply, server, err := askAny(ctx, askers, &m)
 			if err != nil {
-				return nil, false, err
+				return nil, false, no, err
 			}
 			switch reply.Rcode {
-			case dns.RcodeSuccess, dns.RcodeNameError:
+			case dns.RcodeSuccess:
+				no = answer{Server: server, Error: "no such record"}
+			case dns.RcodeNameError:
+				no = answer{Server: server, Error: "NXDOMAIN"}
 			default:
-				return nil, false, fmt.Errorf("%s answered %s for %s", server, dns.RcodeToString[reply.Rcode], next)
+				return nil, false, no, fmt.Errorf("%s answered %s for %s", server, dns.RcodeToString[reply.Rcode], next)
 			}
 			last, found := collect(reply, t, server, next, &answers)
 			exists = exists || found
@@ -120,7 +130,7 @@ func lookup(ctx context.Context, askers []asker, name string, types []uint16) (a
 			next = last
 		}
 	}
-	return answers, exists, nil
+	return answers, exists, no, nil
 }
 
 // collect adds the record sets of a reply that belong to name's chain. It
@@ -246,7 +256,7 @@ func (s *Source) goResolver(ctx context.Context, name string) ([]byte, error) {
 	addrs, err := net.DefaultResolver.LookupNetIP(ctx, "ip", name)
 	var none *net.DNSError
 	if errors.As(err, &none) && none.IsNotFound {
-		return marshalAnswers(nil)
+		return marshalAnswers([]answer{{Name: dns.Fqdn(name), Type: "A", Values: []string{}, Server: "system resolver", Error: "NXDOMAIN"}})
 	}
 	if err != nil {
 		return nil, err

@@ -7,13 +7,15 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"regexp"
+	"strconv"
 	"strings"
 	"sync"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/util/httpstream"
 	"k8s.io/client-go/tools/remotecommand"
 	utilexec "k8s.io/client-go/util/exec"
+	"k8s.io/streaming/pkg/httpstream"
 )
 
 // execError says how a program in a container ended.
@@ -93,7 +95,7 @@ func (s *Source) exec(ctx context.Context, ns, pod, container string, limit int6
 		}
 		return stdout.take(), e
 	}
-	if a := streamError(err, r); a != nil {
+	if a := streamError(err, r); a != nil && a.code < 500 {
 		return nil, a
 	}
 	msg := err.Error()
@@ -101,21 +103,38 @@ func (s *Source) exec(ctx context.Context, ns, pod, container string, limit int6
 		e.missing = true
 		return nil, e
 	}
+	// Some kubelets report the end of the program only in words.
+	if m := exitStatus.FindStringSubmatch(msg); m != nil {
+		e.code, _ = strconv.Atoi(m[1])
+		e.missing = e.code == 127 || e.code == 126
+		return stdout.take(), e
+	}
 	return nil, fmt.Errorf("exec in %s: %w", where, err)
 }
 
+var exitStatus = regexp.MustCompile(`exit (?:status|code) (\d{1,3})\b`)
+
 func fallback(err error) bool {
 	var status *apierrors.StatusError
-	if errors.As(err, &status) && (status.ErrStatus.Code == http.StatusForbidden || status.ErrStatus.Code == http.StatusUnauthorized || status.ErrStatus.Code == http.StatusNotFound) {
+	if errors.As(upgradeCause(err), &status) && (status.ErrStatus.Code == http.StatusForbidden || status.ErrStatus.Code == http.StatusUnauthorized || status.ErrStatus.Code == http.StatusNotFound) {
 		return false // the answer is about the right or the Pod, not the protocol
 	}
 	return httpstream.IsUpgradeFailure(err) || httpstream.IsHTTPSProxyError(err)
 }
 
+// upgradeCause is what an upgrade failed of: that error does not unwrap.
+func upgradeCause(err error) error {
+	var upgrade *httpstream.UpgradeFailureError
+	if errors.As(err, &upgrade) && upgrade.Cause != nil {
+		return upgrade.Cause
+	}
+	return err
+}
+
 // streamError is the API server's refusal of an upgrade, or nil.
 func streamError(err error, r request) *apiError {
 	var status *apierrors.StatusError
-	if !errors.As(err, &status) {
+	if !errors.As(upgradeCause(err), &status) {
 		return nil
 	}
 	return &apiError{

@@ -15,9 +15,9 @@ import (
 	"sync/atomic"
 	"time"
 
-	"k8s.io/apimachinery/pkg/util/httpstream"
 	"k8s.io/client-go/tools/portforward"
 	"k8s.io/client-go/transport/spdy"
+	"k8s.io/streaming/pkg/httpstream"
 )
 
 // forward is one port-forward connection to a Pod. Every connection to a port
@@ -79,7 +79,7 @@ func (s *Source) forward(ctx context.Context, ns, pod string) (*forward, error) 
 
 func (s *Source) dialForward(ns, pod string) (httpstream.Connection, error) {
 	u := s.url("/api/v1/namespaces/"+url.PathEscape(ns)+"/pods/"+url.PathEscape(pod)+"/portforward", nil)
-	ws, err := portforward.NewSPDYOverWebsocketDialer(u, s.config)
+	ws, err := portforward.NewSPDYOverWebsocketDialerForStreaming(u, s.config)
 	if err != nil {
 		return nil, err
 	}
@@ -87,7 +87,7 @@ func (s *Source) dialForward(ns, pod string) (httpstream.Connection, error) {
 	if err != nil {
 		return nil, err
 	}
-	dialer := portforward.NewFallbackDialer(ws, spdy.NewDialer(upgrader, &http.Client{Transport: transport}, http.MethodPost, u), fallback)
+	dialer := portforward.NewFallbackDialerForStreaming(ws, spdy.NewDialerForStreaming(upgrader, &http.Client{Transport: transport}, http.MethodPost, u), fallback)
 	conn, _, err := dialer.Dial(portforward.PortForwardProtocolV1Name)
 	if err != nil {
 		if a := streamError(err, request{verb: "create", resource: "pods/portforward", namespace: ns, name: pod}); a != nil {
@@ -191,6 +191,11 @@ type forwardAddr string
 func (a forwardAddr) Network() string { return "portforward" }
 func (a forwardAddr) String() string  { return string(a) }
 
+// adminError is a refusal by the server in the Pod itself.
+type adminError struct{ msg string }
+
+func (e *adminError) Error() string { return e.msg }
+
 // getForwarded reads one answer of an HTTP server within a Pod.
 func (s *Source) getForwarded(ctx context.Context, ns, pod string, port int, path string, limit int64) ([]byte, error) {
 	f, err := s.forward(ctx, ns, pod)
@@ -222,7 +227,7 @@ func (s *Source) getForwarded(ctx context.Context, ns, pod string, port int, pat
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
 		body, _ := io.ReadAll(io.LimitReader(resp.Body, 300))
-		return nil, fmt.Errorf("GET %s of port %d in %s/%s: %s: %s", path, port, ns, pod, resp.Status, bytes.TrimSpace(body))
+		return nil, &adminError{fmt.Sprintf("GET %s of port %d in %s/%s: %s: %s", path, port, ns, pod, resp.Status, bytes.TrimSpace(body))}
 	}
 	data, err := readAll(resp.Body, limit)
 	if err != nil {

@@ -395,6 +395,7 @@ func (s *Source) classify(ctx context.Context, q trace.Query, err error, limit t
 	}
 	var api *apiError
 	var op *net.OpError
+	var netErr net.Error
 	switch {
 	case errors.As(err, &api) && api.code == http.StatusForbidden:
 		nr.Verb, nr.Resource, nr.Namespace = api.verb, api.resource, api.namespace
@@ -403,9 +404,9 @@ func (s *Source) classify(ctx context.Context, q trace.Query, err error, limit t
 		s.mu.Lock()
 		s.refused = append(s.refused, nr)
 		s.mu.Unlock()
-	case errors.As(err, &api) && api.code == http.StatusUnauthorized && !s.hasReached():
+	case errors.As(err, &api) && api.code == http.StatusUnauthorized && !s.hasRead():
 		return fmt.Errorf("cluster of context %q: the credentials of user %q were not accepted (401 Unauthorized)", s.context, s.user)
-	case ctx.Err() != nil || errors.Is(err, context.DeadlineExceeded):
+	case ctx.Err() != nil || errors.Is(err, context.DeadlineExceeded) || errors.As(err, &netErr) && netErr.Timeout():
 		nr.Why = fmt.Sprintf("deadline of %s exceeded", limit.Round(time.Millisecond))
 		if total {
 			nr.Why = fmt.Sprintf("the time limit of %s for the whole trace was over", s.opts.Timeout)
@@ -427,6 +428,12 @@ func (s *Source) hasReached() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.reached
+}
+
+func (s *Source) hasRead() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.read > 0
 }
 
 func unwrapURL(err error) error {

@@ -50,7 +50,8 @@ func (s *Source) proxyFile(ctx context.Context, q trace.Query) (trace.Observatio
 	if err == nil {
 		return trace.Observation{Data: data}, nil
 	}
-	if ctx.Err() != nil || errors.Is(err, errTooLarge) || errors.Is(err, errJSON) {
+	var answered *adminError
+	if ctx.Err() != nil || errors.Is(err, errTooLarge) || errors.Is(err, errJSON) || errors.As(err, &answered) {
 		return trace.Observation{}, err
 	}
 	// Not by port-forward: by a program in the container.
