@@ -1,0 +1,501 @@
+package live
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/miekg/dns"
+
+	"github.com/hoptrail/hoptrail/trace"
+)
+
+func proxyQuery(file string) trace.Query {
+	return trace.Query{Area: trace.AreaProxy, Namespace: "ns", Name: "p", File: file}
+}
+
+func TestTheAdminAPIIsReadThroughOnePortForward(t *testing.T) {
+	f := newFake(t)
+	f.pod("ns", "p", "")
+	f.admin("ns", "p", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprintf(w, `{"path":%q}`, r.URL.RequestURI())
+	}))
+	s := f.source(Options{})
+	var wg sync.WaitGroup
+	for file, want := range map[string]string{
+		"config_dump.json": "/config_dump?include_eds", "clusters.json": "/clusters?format=json",
+		"listeners.json": "/listeners?format=json", "certs.json": "/certs", "server_info.json": "/server_info",
+	} {
+		wg.Go(func() {
+			if got := string(mustAsk(t, s, proxyQuery(file)).Data); got != fmt.Sprintf(`{"path":%q}`, want) {
+				t.Errorf("%s: %s", file, got)
+			}
+		})
+	}
+	wg.Wait()
+	if got := string(mustAsk(t, s, proxyQuery("stats.txt")).Data); !strings.Contains(got, "usedonly&filter=") {
+		t.Errorf("statistics are asked for as a whole: %s", got)
+	}
+	// One web socket that is refused, one SPDY connection.
+	if n := f.count("/portforward"); n != 2 {
+		t.Errorf("%d upgrades: %q", n, f.asked)
+	}
+}
+
+func TestHalfAnAnswerOfAProxyIsNoAnswer(t *testing.T) {
+	for name, h := range map[string]http.HandlerFunc{
+		"the connection is cut": func(w http.ResponseWriter, r *http.Request) {
+			io.WriteString(w, `{"configs":[{"a":1},`)
+			w.(http.Flusher).Flush()
+			panic(http.ErrAbortHandler)
+		},
+		"it ends in good order": func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, `{"configs":[{"a":1},`) },
+		"it never goes on": func(w http.ResponseWriter, r *http.Request) {
+			io.WriteString(w, `{"configs":[{"a":1},`)
+			w.(http.Flusher).Flush()
+			<-r.Context().Done()
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFake(t)
+			f.pod("ns", "p", "")
+			f.admin("ns", "p", h)
+			f.exec("ns", "p", func(string, []string) (string, int) { return "", 127 })
+			nr := notRead(t, f.source(Options{ReadTimeout: 300 * time.Millisecond}), proxyQuery("config_dump.json"))
+			if !strings.Contains(nr.Why, "after 20 bytes") && !strings.Contains(nr.Why, "deadline") {
+				t.Errorf("why %q", nr.Why)
+			}
+		})
+	}
+}
+
+func TestWithoutPortForwardTheAdminAPIIsAskedByAProgramInTheContainer(t *testing.T) {
+	f := newFake(t)
+	f.pod("ns", "p", "")
+	f.mux.HandleFunc("/api/v1/namespaces/ns/pods/p/portforward", func(w http.ResponseWriter, r *http.Request) {
+		status(w, 403, "Forbidden", "pods \"p\" is forbidden", "p")
+	})
+	var ran [][]string
+	f.exec("ns", "p", func(container string, argv []string) (string, int) {
+		ran = append(ran, append([]string{container}, argv...))
+		if argv[0] == "pilot-agent" {
+			return "", -1
+		}
+		return `{"ok":true}`, 0
+	})
+	obs := mustAsk(t, f.source(Options{}), proxyQuery("config_dump.json"))
+	want := "[[istio-proxy pilot-agent request GET config_dump?include_eds] [istio-proxy curl -sS --fail --max-time 30 http://127.0.0.1:15000/config_dump?include_eds]]"
+	if string(obs.Data) != `{"ok":true}` || fmt.Sprint(ran) != want {
+		t.Errorf("data %s, ran %v", obs.Data, ran)
+	}
+}
+
+func TestTheAdminPortIsThePodsOwn(t *testing.T) {
+	for _, c := range []struct {
+		meta string
+		want int
+	}{
+		{`{}`, 15000},
+		{`{"annotations":{"proxy.istio.io/config":"proxyAdminPort: 15999\n"}}`, 15999},
+		{`{"annotations":{"proxy.istio.io/config":"proxyAdminPort: 99999\n"}}`, 15000},
+		{`{"labels":{"gateway.envoyproxy.io/owning-gateway-name":"eg"}}`, 19000},
+	} {
+		p, err := parsePod([]byte(`{"metadata":` + c.meta + `}`))
+		if err != nil || adminPort(p) != c.want {
+			t.Errorf("%s: %d, %v", c.meta, adminPort(p), err)
+		}
+	}
+}
+
+func TestALogIsReadFromTheProxysContainerAndBounded(t *testing.T) {
+	f := newFake(t)
+	f.pod("ns", "p", `"spec":{"containers":[{"name":"app"}],"initContainers":[{"name":"istio-init"},{"name":"istio-proxy","restartPolicy":"Always"}]},"status":{"phase":"Running"}`)
+	f.mux.HandleFunc("/api/v1/namespaces/ns/pods/p/log", func(w http.ResponseWriter, r *http.Request) {
+		q := r.URL.Query()
+		if q.Get("container") != "istio-proxy" || q.Get("sinceSeconds") != "600" || q.Get("tailLines") != "50" || q.Get("limitBytes") == "" || q.Has("follow") {
+			t.Errorf("query %v", q)
+		}
+		io.WriteString(w, "one\ntwo\n")
+	})
+	obs := mustAsk(t, f.source(Options{LogSince: 10 * time.Minute, LogTail: 50}), proxyQuery("access.log"))
+	if string(obs.Data) != "one\ntwo\n" || obs.Partial {
+		t.Errorf("%q, partial %v", obs.Data, obs.Partial)
+	}
+}
+
+func TestALogThatNeverEndsIsCutAfterAWholeLine(t *testing.T) {
+	f := newFake(t)
+	f.pod("ns", "p", "")
+	f.mux.HandleFunc("/api/v1/namespaces/ns/pods/p/log", func(w http.ResponseWriter, r *http.Request) {
+		io.WriteString(w, "one\ntwo\nthr")
+		w.(http.Flusher).Flush()
+		<-r.Context().Done()
+	})
+	obs := mustAsk(t, f.source(Options{ReadTimeout: 100 * time.Millisecond}), proxyQuery("access.log"))
+	if string(obs.Data) != "one\ntwo\n" || !obs.Partial {
+		t.Errorf("%q, partial %v", obs.Data, obs.Partial)
+	}
+}
+
+func TestALogIsFollowedUntilTheReaderLeaves(t *testing.T) {
+	f := newFake(t)
+	f.pod("ns", "p", "")
+	f.mux.HandleFunc("/api/v1/namespaces/ns/pods/p/log", func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Query().Get("follow") != "true" || r.URL.Query().Get("tailLines") != "0" {
+			t.Errorf("query %v", r.URL.Query())
+		}
+		for i := 0; ; i++ {
+			if _, err := fmt.Fprintf(w, "line %d\r\n%s\n", i, strings.Repeat("x", 100<<10)); err != nil {
+				return
+			}
+			w.(http.Flusher).Flush()
+		}
+	})
+	ctx, cancel := context.WithCancel(t.Context())
+	var lines []string
+	err := f.source(Options{}).FollowLog(ctx, "ns", "p", time.Time{}, func(line []byte) {
+		if lines = append(lines, string(line[:min(len(line), 6)])); len(lines) == 4 {
+			cancel()
+		}
+	})
+	if !errors.Is(err, context.Canceled) || !slices.Equal(lines[:4], []string{"line 0", "xxxxxx", "line 1", "xxxxxx"}) {
+		t.Errorf("%q, %v", lines, err)
+	}
+}
+
+func nodeQuery(file string) trace.Query {
+	return trace.Query{Area: trace.AreaNode, Name: "n1", File: file}
+}
+
+const hostPod = `{"metadata":{"namespace":%q,"name":%q},"spec":{"nodeName":"n1","hostNetwork":true,"containers":[{"name":"c"}]},"status":{"phase":%q}}`
+
+func podList(pods ...string) string {
+	return `{"kind":"PodList","apiVersion":"v1","items":[` + strings.Join(pods, ",") + `]}`
+}
+
+func TestANodesRulesAreReadInAPodThatHasTheToolsAndTheNetwork(t *testing.T) {
+	f := newFake(t)
+	f.mux.HandleFunc("/api/v1/pods", func(w http.ResponseWriter, r *http.Request) {
+		if got := r.URL.Query().Get("fieldSelector"); got != "spec.nodeName=n1,spec.hostNetwork=true" {
+			t.Errorf("selector %q", got)
+		}
+		io.WriteString(w, podList(
+			fmt.Sprintf(hostPod, "mon", "node-exporter", "Running"), fmt.Sprintf(hostPod, "kube-system", "calico-node-1", "Running"),
+			fmt.Sprintf(hostPod, "kube-system", "kube-proxy-0", "Failed"), fmt.Sprintf(hostPod, "kube-system", "kube-proxy-1", "Running"),
+			`{"metadata":{"namespace":"x","name":"kube-proxy-2"},"spec":{"nodeName":"n1","containers":[{"name":"c"}]},"status":{"phase":"Running"}}`))
+	})
+	f.answer("/api/v1/nodes/n1", `{"apiVersion":"v1","kind":"Node","metadata":{"name":"n1"},"status":{"nodeInfo":{"bootID":"another"}}}`)
+	var mu sync.Mutex
+	var ran []string
+	has := func(pod string, tools ...string) {
+		f.exec("kube-system", pod, func(_ string, argv []string) (string, int) {
+			mu.Lock()
+			ran = append(ran, pod+": "+strings.Join(argv, " "))
+			mu.Unlock()
+			if !slices.Contains(tools, argv[0]) {
+				return "", -1
+			}
+			return "from " + pod, 0
+		})
+	}
+	has("kube-proxy-1", "iptables-save", "conntrack")
+	has("calico-node-1", "iptables-save", "ip")
+	s := f.source(Options{})
+	for _, c := range []struct{ file, want string }{
+		{"iptables-save.txt", "from kube-proxy-1"}, {"conntrack.txt", "from kube-proxy-1"}, {"ip-addr.json", "from calico-node-1"}, {"ip-route.json", "from calico-node-1"},
+	} {
+		if got := string(mustAsk(t, s, nodeQuery(c.file)).Data); got != c.want {
+			t.Errorf("%s: %q", c.file, got)
+		}
+	}
+	want := []string{"kube-proxy-1: iptables-save -c", "kube-proxy-1: conntrack -L", "kube-proxy-1: ip -j addr", "calico-node-1: ip -j addr", "calico-node-1: ip -j route"}
+	if !slices.Equal(ran, want) {
+		t.Errorf("ran %q", ran)
+	}
+	if f.count("GET /api/v1/pods?") != 1 {
+		t.Errorf("the Pods of a node are listed once: %q", f.asked)
+	}
+}
+
+func TestANodeWithoutSuchAPodIsNotReadAndNothingIsCreated(t *testing.T) {
+	f := newFake(t)
+	f.answer("/api/v1/pods", podList())
+	f.answer("/api/v1/nodes/n1", `{"apiVersion":"v1","kind":"Node","metadata":{"name":"n1"}}`)
+	nr := notRead(t, f.source(Options{}), nodeQuery("iptables-save.txt"))
+	if nr.Why != "no running Pod on node n1 has the host's network" || !strings.HasSuffix(nr.Command, "--node-debug") {
+		t.Errorf("why %q, command %q", nr.Why, nr.Command)
+	}
+	if f.count("POST") != 0 {
+		t.Errorf("something was written: %q", f.asked)
+	}
+}
+
+func TestNodeDebugCreatesAPodSaysSoAndRemovesIt(t *testing.T) {
+	f := newFake(t)
+	f.answer("/api/v1/pods", podList())
+	f.answer("/api/v1/nodes/n1", `{"apiVersion":"v1","kind":"Node","metadata":{"name":"n1"},"status":{"images":[{"names":["example.com/app:1"]},{"names":["example.com/kube-proxy:v1"]}]}}`)
+	f.mux.HandleFunc("POST /api/v1/namespaces/default/pods", func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		for _, want := range []string{`"nodeName":"n1"`, `"hostNetwork":true`, `"image":"example.com/kube-proxy:v1"`, `"activeDeadlineSeconds":120`, `"command":["iptables-save","-c"]`} {
+			if !strings.Contains(string(body), want) {
+				t.Errorf("the Pod lacks %s: %s", want, body)
+			}
+		}
+		if strings.Contains(string(body), "privileged") {
+			t.Errorf("the Pod is privileged: %s", body)
+		}
+		w.WriteHeader(201)
+		io.WriteString(w, `{"metadata":{"namespace":"default","name":"hoptrail-node-x"}}`)
+	})
+	polls := 0
+	f.mux.HandleFunc("GET /api/v1/namespaces/default/pods/hoptrail-node-x", func(w http.ResponseWriter, r *http.Request) {
+		state := `"waiting":{"reason":"ContainerCreating"}`
+		if polls++; polls > 1 {
+			state = `"terminated":{"exitCode":0}`
+		}
+		fmt.Fprintf(w, `{"metadata":{"name":"hoptrail-node-x"},"status":{"phase":"Running","containerStatuses":[{"name":"iptables-save","state":{%s}},{"name":"conntrack","state":{"waiting":{"reason":"RunContainerError","message":"no conntrack"}}}]}}`, state)
+	})
+	f.mux.HandleFunc("GET /api/v1/namespaces/default/pods/hoptrail-node-x/log", func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Query().Get("container") != "iptables-save" {
+			t.Errorf("query %v", r.URL.Query())
+		}
+		io.WriteString(w, "*nat\nCOMMIT\n")
+	})
+	removed := 0
+	f.mux.HandleFunc("DELETE /api/v1/namespaces/default/pods/hoptrail-node-x", func(w http.ResponseWriter, r *http.Request) {
+		removed++
+		io.WriteString(w, `{}`)
+	})
+	var told []string
+	s := f.source(Options{NodeDebug: true, Tell: func(l string) { told = append(told, l) }})
+	if got := string(mustAsk(t, s, nodeQuery("iptables-save.txt")).Data); got != "*nat\nCOMMIT\n" {
+		t.Errorf("rules %q", got)
+	}
+	if nr := notRead(t, s, nodeQuery("conntrack.txt")); !strings.Contains(nr.Why, "conntrack cannot start: RunContainerError: no conntrack") {
+		t.Errorf("why %q", nr.Why)
+	}
+	if err := s.Close(); err != nil || removed != 1 {
+		t.Errorf("close: %v; removed %d times", err, removed)
+	}
+	want := []string{"created Pod default/hoptrail-node-x on node n1 (image example.com/kube-proxy:v1) to read the node's rules", "removed Pod default/hoptrail-node-x"}
+	if !slices.Equal(told, want) {
+		t.Errorf("told %q", told)
+	}
+	if f.count("POST /api/v1/namespaces/default/pods") != 1 {
+		t.Errorf("asked %q", f.asked)
+	}
+}
+
+func TestADebugPodIsRemovedAlsoWhenTheTraceIsInterruptedWhileItIsMade(t *testing.T) {
+	f := newFake(t)
+	f.answer("/api/v1/pods", podList())
+	f.answer("/api/v1/nodes/n1", `{"apiVersion":"v1","kind":"Node","metadata":{"name":"n1"},"status":{"images":[{"names":["x/kube-proxy:v1"]}]}}`)
+	creating, removed := make(chan struct{}), make(chan struct{})
+	f.mux.HandleFunc("POST /api/v1/namespaces/default/pods", func(w http.ResponseWriter, r *http.Request) {
+		close(creating)
+		time.Sleep(100 * time.Millisecond)
+		io.WriteString(w, `{"metadata":{"namespace":"default","name":"hoptrail-node-x"}}`)
+	})
+	f.mux.HandleFunc("DELETE /api/v1/namespaces/default/pods/hoptrail-node-x", func(w http.ResponseWriter, r *http.Request) {
+		close(removed)
+		io.WriteString(w, `{}`)
+	})
+	s := f.source(Options{NodeDebug: true})
+	go s.Observe(t.Context(), nodeQuery("iptables-save.txt"))
+	<-creating
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+	select {
+	case <-removed:
+	default:
+		t.Error("Close returned and the Pod is still there")
+	}
+}
+
+func TestAPodsSocketsAreReadFromProcWhereThereIsNoSS(t *testing.T) {
+	f := newFake(t)
+	f.pod("ns", "p", `"spec":{"containers":[{"name":"app"}]},"status":{"phase":"Running"}`)
+	f.exec("ns", "p", func(_ string, argv []string) (string, int) {
+		if argv[0] != "cat" {
+			return "", 127
+		}
+		return `  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
+   0: 0100007F:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 1 1 0
+   1: 0E010A0A:0050 0100007F:0050 01 00000000:00000000 00:00000000 00000000     0        0 1 1 0
+  sl  local_address                         remote_address                        st tx_queue
+   0: 00000000000000000000000000000000:0050 00000000000000000000000000000000:0000 0A 00000000:00000000
+   1: 00000000000000000000000001000000:0051 00000000000000000000000000000000:0000 0A 00000000:00000000
+`, 0
+	})
+	got := strings.Join(strings.Fields(string(mustAsk(t, f.source(Options{}), trace.Query{Area: trace.AreaPod, Namespace: "ns", Name: "p", File: "ss.txt"}).Data)), " ")
+	want := "State Recv-Q Send-Q Local Address:Port Peer Address:PortProcess LISTEN 0 0 127.0.0.1:8080 0.0.0.0:* LISTEN 0 0 *:80 *:* LISTEN 0 0 [::1]:81 [::]:*"
+	if got != want {
+		t.Errorf("got %s", got)
+	}
+}
+
+func TestAProgramWithoutTheRightsSaysSo(t *testing.T) {
+	f := newFake(t)
+	f.pod("ns", "p", "")
+	f.exec("ns", "p", func(string, []string) (string, int) { return "", 4 })
+	nr := notRead(t, f.source(Options{}), trace.Query{Area: trace.AreaPod, Namespace: "ns", Name: "p", File: "iptables-save.txt"})
+	if nr.Why != "iptables-save -c in ns/p (istio-proxy) ended with status 4" {
+		t.Errorf("why %q", nr.Why)
+	}
+}
+
+func TestNothingIsRunInAPodThatDoesNotRun(t *testing.T) {
+	f := newFake(t)
+	f.pod("ns", "p", `"spec":{"containers":[{"name":"app"}]},"status":{"phase":"Pending"}`)
+	if nr := notRead(t, f.source(Options{}), trace.Query{Area: trace.AreaPod, Namespace: "ns", Name: "p", File: "ss.txt"}); nr.Why != "Pod ns/p is Pending: nothing can be run in it" {
+		t.Errorf("why %q", nr.Why)
+	}
+}
+
+// nameServer answers over UDP and TCP from records in zone file form.
+func nameServer(t *testing.T, records ...string) string {
+	t.Helper()
+	zone := map[string][]dns.RR{}
+	for _, r := range records {
+		rr, err := dns.NewRR(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		zone[rr.Header().Name] = append(zone[rr.Header().Name], rr)
+	}
+	h := dns.HandlerFunc(func(w dns.ResponseWriter, q *dns.Msg) {
+		m := new(dns.Msg).SetReply(q)
+		name := strings.ToLower(q.Question[0].Name)
+		if name == "broken.test." {
+			m.Rcode = dns.RcodeServerFailure
+		} else if zone[name] == nil {
+			m.Rcode = dns.RcodeNameError
+		}
+		for name != "" {
+			next := ""
+			for _, rr := range zone[name] {
+				if c, ok := rr.(*dns.CNAME); ok {
+					m.Answer = append(m.Answer, rr)
+					next = c.Target
+				} else if rr.Header().Rrtype == q.Question[0].Qtype {
+					m.Answer = append(m.Answer, rr)
+				}
+			}
+			name = next
+		}
+		if _, udp := w.RemoteAddr().(*net.UDPAddr); udp && len(m.Answer) > 20 {
+			m.Truncated, m.Answer = true, nil
+		}
+		w.WriteMsg(m)
+	})
+	pc, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ln, err := net.Listen("tcp", pc.LocalAddr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	udp, tcp := &dns.Server{PacketConn: pc, Handler: h}, &dns.Server{Listener: ln, Handler: h}
+	go udp.ActivateAndServe()
+	go tcp.ActivateAndServe()
+	t.Cleanup(func() { udp.Shutdown(); tcp.Shutdown() })
+	return pc.LocalAddr().String()
+}
+
+func TestANameIsResolvedWithItsWholeChain(t *testing.T) {
+	records := []string{"shop.test. 300 IN CNAME lb.cloud.test.", "lb.cloud.test. 60 IN A 203.0.113.10", "lb.cloud.test. 60 IN A 203.0.113.11", "v6.test. 5 IN AAAA 2001:db8::1"}
+	for i := range 30 {
+		records = append(records, fmt.Sprintf("many.test. 5 IN A 10.0.0.%d", i+1))
+	}
+	server := nameServer(t, records...)
+	s := newFake(t).source(Options{Resolver: server})
+	for _, c := range []struct{ name, want string }{
+		{"shop.test", `{"answers":[{"name":"shop.test.","type":"CNAME","ttl":300,"values":["lb.cloud.test."],"server":"S"},{"name":"lb.cloud.test.","type":"A","ttl":60,"values":["203.0.113.10","203.0.113.11"],"server":"S"}]}`},
+		{"v6.test", `{"answers":[{"name":"v6.test.","type":"AAAA","ttl":5,"values":["2001:db8::1"],"server":"S"}]}`},
+		{"none.test", `{"answers":[{"name":"none.test.","type":"A","ttl":0,"values":[],"server":"S","error":"NXDOMAIN"}]}`},
+	} {
+		got := strings.ReplaceAll(string(mustAsk(t, s, trace.Query{Area: trace.AreaDNS, Name: c.name}).Data), server, "S")
+		if got != c.want {
+			t.Errorf("%s:\n%s, want\n%s", c.name, got, c.want)
+		}
+	}
+	if got := strings.Count(string(mustAsk(t, s, trace.Query{Area: trace.AreaDNS, Name: "many.test"}).Data), "10.0.0."); got != 30 {
+		t.Errorf("%d of 30 addresses of an answer that needs TCP", got)
+	}
+	if nr := notRead(t, s, trace.Query{Area: trace.AreaDNS, Name: "broken.test"}); !strings.Contains(nr.Why, "answered SERVFAIL") {
+		t.Errorf("why %q", nr.Why)
+	}
+	if nr := notRead(t, newFake(t).source(Options{Resolver: "not an address"}), trace.Query{Area: trace.AreaDNS, Name: "a.test"}); !strings.Contains(nr.Why, "--resolver") {
+		t.Errorf("why %q", nr.Why)
+	}
+}
+
+func TestAPodsNameIsAskedOfTheClustersDNSThroughAPortForward(t *testing.T) {
+	server := nameServer(t, "simple.shop.svc.cluster.local. 5 IN A 10.96.0.7")
+	f := newFake(t)
+	f.pod("shop", "p", `"spec":{"dnsPolicy":"ClusterFirst","containers":[{"name":"app"}]},"status":{"phase":"Running"}`)
+	f.pod("shop", "host", `"spec":{"dnsPolicy":"Default","containers":[{"name":"app"}]},"status":{"phase":"Running"}`)
+	f.answer("/api/v1/namespaces/kube-system/pods", podList(`{"metadata":{"namespace":"kube-system","name":"coredns-1","labels":{"k8s-app":"kube-dns"}},"status":{"phase":"Running"}}`))
+	f.forward("kube-system", "coredns-1", func(port string) (net.Conn, error) {
+		if port != "53" {
+			return nil, errors.New("connection refused")
+		}
+		return net.Dial("tcp", server)
+	})
+	s := f.source(Options{})
+	q := trace.Query{Area: trace.AreaDNS, Name: "simple", From: "pod:shop/p"}
+	want := `{"answers":[{"name":"simple.","type":"CNAME","ttl":0,"values":["simple.shop.svc.cluster.local."],"server":"the resolver's search path"},{"name":"simple.shop.svc.cluster.local.","type":"A","ttl":5,"values":["10.96.0.7"],"server":"kube-system/coredns-1"}]}`
+	if got := string(mustAsk(t, s, q).Data); got != want {
+		t.Errorf("got %s", got)
+	}
+	q.From = "pod:shop/host"
+	if nr := notRead(t, s, q); !strings.Contains(nr.Why, "does not use the cluster's DNS") {
+		t.Errorf("why %q", nr.Why)
+	}
+}
+
+func TestSearchPath(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		search []string
+		ndots  int
+		want   string
+	}{
+		{"a", []string{"x.y", "z."}, 1, "a.x.y. a.z. a."},
+		{"a.b", []string{"x"}, 1, "a.b. a.b.x."},
+		{"a.b", []string{"x"}, 5, "a.b.x. a.b."},
+		{"a.b.", []string{"x"}, 5, "a.b."},
+		{"a", nil, 1, "a."},
+	} {
+		if got := strings.Join(searchPath(c.name, c.search, c.ndots), " "); got != c.want {
+			t.Errorf("%s in %q with ndots %d: %s", c.name, c.search, c.ndots, got)
+		}
+	}
+}
+
+func TestAHostsFileGoesBeforeDNS(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "hosts")
+	if err := os.WriteFile(file, []byte("127.0.0.1 localhost\n# 1.1.1.1 shop.test\n10.0.0.1\tShop.test other # shop2.test\n::1 shop.test\nnonsense\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	got := fmt.Sprint(hostsFile(file, "shop.test."))
+	want := fmt.Sprintf("[{shop.test. A 0 [10.0.0.1] %s } {shop.test. AAAA 0 [::1] %s }]", file, file)
+	if got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+	if got := hostsFile(file, "shop2.test"); got != nil {
+		t.Errorf("a comment counts: %v", got)
+	}
+}
