@@ -83,6 +83,7 @@ type pathNode struct {
 	body *body
 	rule int
 	why  string
+	diff string // what the rule changed of the packet
 }
 
 type frame struct {
@@ -820,7 +821,12 @@ func (w *walk) hit(f *flow, b *body, r *rule) {
 		return
 	}
 	f.decider, f.deciding = b, at
-	switch r.target.apply(w, f) {
+	mark, ctmark, state, dst, masq, src := f.mark, f.ctmark, f.state, netip.AddrPortFrom(f.dst, f.dport), f.masq, netip.AddrPortFrom(f.src, f.sport)
+	effect := r.target.apply(w, f)
+	if f.mark != mark || f.ctmark != ctmark || f.state != state || f.dst != dst.Addr() || f.dport != dst.Port() || f.masq != masq || f.src != src.Addr() || f.sport != src.Port() {
+		node.diff = f.changes(mark, ctmark, state, dst, masq, src)
+	}
+	switch effect {
 	case goOn:
 	case stop:
 		w.end(f)
@@ -838,10 +844,70 @@ func (w *walk) hit(f *flow, b *body, r *rule) {
 		for i := range ways {
 			c := &ways[i]
 			c.cur, c.ret, c.depth = nil, nil, 0
+			n := w.paths.get()
+			*n = *node
+			n.diff = c.changes(mark, ctmark, state, dst, masq, src)
+			c.path = n
 			w.run(c)
 		}
 		f.done = true
 	}
+}
+
+// changes says what a rule changed of the packet.
+func (f *flow) changes(mark, ctmark uint32, state State, dst netip.AddrPort, masq bool, src netip.AddrPort) string {
+	var buf [160]byte
+	b := buf[:0]
+	sep := func(what string) {
+		if len(b) > 0 {
+			b = append(b, ", "...)
+		}
+		b = append(b, what...)
+	}
+	addr := func(a netip.AddrPort) {
+		if a.Port() == 0 {
+			b = a.Addr().AppendTo(b)
+		} else {
+			b = a.AppendTo(b)
+		}
+	}
+	if to := netip.AddrPortFrom(f.dst, f.dport); to != dst {
+		sep("dst ")
+		addr(dst)
+		b = append(b, " -> "...)
+		addr(to)
+	}
+	if to := netip.AddrPortFrom(f.src, f.sport); to != src {
+		sep("src ")
+		addr(src)
+		b = append(b, " -> "...)
+		addr(to)
+	}
+	if f.masq != masq {
+		sep("src ")
+		addr(src)
+		b = append(b, " -> "...)
+		if f.snat.Addr().IsValid() {
+			addr(f.snat)
+		} else {
+			b = append(b, "an address of the outgoing interface"...)
+		}
+	}
+	for _, m := range []struct {
+		what     string
+		old, new uint32
+	}{{"mark 0x", mark, f.mark}, {"connection mark 0x", ctmark, f.ctmark}} {
+		if m.old != m.new {
+			sep(m.what)
+			b = strconv.AppendUint(b, uint64(m.old), 16)
+			b = append(b, " -> 0x"...)
+			b = strconv.AppendUint(b, uint64(m.new), 16)
+		}
+	}
+	if f.state != state {
+		sep("not tracked")
+	}
+	return string(b)
 }
 
 func (w *walk) jump(f *flow, b *body, r *rule) {

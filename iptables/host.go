@@ -79,6 +79,10 @@ func ParseIPRoute(name string, data []byte) ([]Route, error) {
 	if err := decode(name, data, &routes, "ip -j route"); err != nil {
 		return nil, err
 	}
+	six := false // one text holds one family; a default route may not tell which
+	for _, r := range routes {
+		six = six || strings.Contains(r.Dst, ":") || strings.Contains(r.Gateway, ":")
+	}
 	var out []Route
 	for _, r := range routes {
 		via, _ := netip.ParseAddr(r.Gateway)
@@ -91,7 +95,7 @@ func ParseIPRoute(name string, data []byte) ([]Route, error) {
 		switch {
 		case r.Dst == "default":
 			dst = netip.PrefixFrom(netip.IPv4Unspecified(), 0)
-			if via.Is6() || strings.Contains(name, "6") && !via.IsValid() {
+			if six {
 				dst = netip.PrefixFrom(netip.IPv6Unspecified(), 0)
 			}
 		default:

@@ -222,15 +222,16 @@ const (
 
 // Step is one rule that the packet met and that matched.
 type Step struct {
-	Hook   string `json:"hook,omitempty"`
-	Table  string `json:"table"`
-	Chain  string `json:"chain"`
-	Rule   int    `json:"rule"` // from 1; 0 is the chain's policy
-	Text   string `json:"text"`
-	Action string `json:"action"`
-	Note   string `json:"note,omitempty"` // the chain or target in words
-	Line   int    `json:"line,omitempty"` // of the saved text, from 1
-	Source string `json:"source,omitempty"`
+	Hook    string `json:"hook,omitempty"`
+	Table   string `json:"table"`
+	Chain   string `json:"chain"`
+	Rule    int    `json:"rule"` // from 1; 0 is the chain's policy
+	Text    string `json:"text"`
+	Action  string `json:"action"`
+	Note    string `json:"note,omitempty"`    // the chain it leads to, or its own, in words
+	Changed string `json:"changed,omitempty"` // what it changed of the packet
+	Line    int    `json:"line,omitempty"`    // of the saved text, from 1
+	Source  string `json:"source,omitempty"`  // the name that text was parsed under
 }
 
 // ParseProto reads a protocol name or number: tcp, udp, sctp, icmp, icmpv6, 6.

@@ -230,6 +230,7 @@ func (w *walk) pathSteps(n *pathNode) []Step {
 func (w *walk) step(n *pathNode) Step {
 	r := n.body.rule(n.rule)
 	s := Step{Hook: n.hook, Table: n.body.table, Chain: n.body.name, Rule: n.rule + 1, Text: r.text, Action: r.action, Line: r.line, Source: n.body.rs.name}
+	s.Changed = n.diff
 	s.Note = w.h.Names.note(n.body, r)
 	return s
 }

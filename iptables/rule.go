@@ -20,6 +20,7 @@ type rule struct {
 	action  string // the target in words, for a step
 	broken  string // why the line is no rule at all; it is then unknown as a whole
 	negM    bool
+	late    int // matches from here on stand behind the target
 }
 
 // base holds the conditions every rule can have without a match module.
@@ -336,6 +337,7 @@ func (p *parser) run() {
 			if ok = has && r.target == nil; ok {
 				r.goTo = w == "-g" || w == "--goto"
 				r.target = newTarget(v, r.goTo)
+				r.late = len(r.matches)
 			}
 		default:
 			ok = strings.HasPrefix(w, "--") && p.option(w[2:], not)
@@ -351,15 +353,18 @@ func (p *parser) run() {
 // iptables does, and the module of the protocol where none was named.
 func (p *parser) option(name string, not bool) bool {
 	r := p.r
-	if r.target != nil {
-		if start := p.i; r.target.option(p, name, not) {
+	start := p.i
+	for i := len(r.matches) - 1; i >= r.late; i-- {
+		if r.matches[i].option(p, name, not) {
 			return true
-		} else {
-			p.i = start
 		}
+		p.i = start
 	}
-	for i := len(r.matches) - 1; i >= 0; i-- {
-		start := p.i
+	if r.target != nil && r.target.option(p, name, not) {
+		return true
+	}
+	p.i = start
+	for i := min(r.late, len(r.matches)) - 1; i >= 0; i-- {
 		if r.matches[i].option(p, name, not) {
 			return true
 		}
@@ -370,7 +375,6 @@ func (p *parser) option(name string, not bool) bool {
 		loaded := slices.ContainsFunc(r.matches, func(m match) bool { return m.module() == implicit })
 		if implicit != "" && !loaded {
 			m := newMatch(implicit, r)
-			start := p.i
 			if m.option(p, name, not) {
 				r.matches = append(r.matches, m)
 				return true
