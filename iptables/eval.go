@@ -440,7 +440,7 @@ func (w *walk) route(f *flow) {
 		f.local, f.wayOut = true, "lo"
 		return
 	case unknown:
-		w.assume(f.dst.String() + " is taken not to be an address of this namespace: its addresses were not given")
+		w.assume("the addresses of this namespace were not given: none but the loopback is taken for its own")
 	}
 	f.local, f.wayOut = false, ""
 	if w.p.Out != "" {
