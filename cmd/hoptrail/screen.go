@@ -28,7 +28,7 @@ func (o *outputOptions) masked(r *trace.Report) *trace.Report {
 func askOnScreen(ctx context.Context, s *streams, o *outputOptions, src *source, target trace.Target) (*trace.Report, error) {
 	session := tui.Session{
 		Trace: func(ctx context.Context, t trace.Target, progress func(tui.Event)) (*trace.Report, error) {
-			return walk(ctx, o, src, t, func(e trace.Event) { progress(tui.Event{Hop: e.Hop, Reading: e.Reading}) })
+			return walk(ctx, o, src, t, func(e trace.Event) { progress(tui.Event(e)) })
 		},
 		Target: target,
 		Export: func(_ context.Context, kind string, r *trace.Report) (string, error) {
