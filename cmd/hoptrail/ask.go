@@ -51,12 +51,19 @@ func walk(ctx context.Context, o *outputOptions, src *source, target trace.Targe
 		ctx, cancel = context.WithTimeout(ctx, o.timeout)
 		defer cancel()
 	}
-	tracer := &trace.Tracer{Source: src, Version: version(), Progress: progress, Lenient: src.live}
+	if src.live() {
+		src.cluster.Reset()
+	}
+	tracer := &trace.Tracer{Source: src, Version: version(), Progress: progress, Lenient: src.live()}
 	r, err := tracer.Trace(ctx, target)
 	if errors.Is(err, context.DeadlineExceeded) {
 		return nil, fmt.Errorf("trace: not finished within %s (--timeout)", o.timeout)
 	}
-	return r, err
+	if err != nil || !src.live() {
+		return r, err
+	}
+	r.Collected.Requests, r.Collected.Bytes = src.cluster.Usage()
+	return r, src.cluster.Refused()
 }
 
 // verdictStatus is the exit status of a report; nil for one that is reachable.

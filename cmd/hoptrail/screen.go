@@ -35,13 +35,13 @@ func askOnScreen(ctx context.Context, s *streams, o *outputOptions, src *source,
 			return export(src, kind, r)
 		},
 		Render:  func(r *trace.Report, format string) string { return report.String(r, report.Format(format)) },
-		Live:    src.live,
+		Live:    src.live(),
 		Context: src.name,
 		Options: tui.Options{
 			ASCII: o.ascii, NoColor: !s.color(o.color), Privacy: o.privacy, Mouse: o.mouse, Every: o.every,
 		},
 	}
-	if !src.live {
+	if !src.live() {
 		session.NoFollow = "a snapshot has no log that grows"
 	}
 	r, err := tui.Run(ctx, session, s.in, s.out, os.Environ())

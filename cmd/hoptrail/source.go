@@ -3,8 +3,10 @@ package main
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/hoptrail/hoptrail/internal/snapshot"
+	"github.com/hoptrail/hoptrail/k8s/live"
 	"github.com/hoptrail/hoptrail/testdata"
 	"github.com/hoptrail/hoptrail/trace"
 )
@@ -14,9 +16,21 @@ import (
 type source struct {
 	trace.Source
 	name  string // for titles: the snapshot's file, the world
-	live  bool
 	notes string // what a snapshot says of itself
 	close func() error
+
+	cluster *live.Source // nil for files
+}
+
+// live says whether the source is a running platform.
+func (s *source) live() bool { return s.cluster != nil }
+
+// home puts a Pod named without its namespace into the kubeconfig's.
+func (s *source) home(from string) string {
+	if name, ok := strings.CutPrefix(from, "pod:"); ok && !strings.Contains(name, "/") && s.live() {
+		return "pod:" + s.cluster.Namespace() + "/" + name
+	}
+	return from
 }
 
 // Close ends the source; for a live cluster it removes what was created there.
@@ -38,7 +52,7 @@ func openSource(s *streams, o *traceOptions) (*source, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &source{Source: cluster, name: o.cluster.context, live: true, close: cluster.Close}, nil
+	return &source{Source: cluster, name: cluster.Context(), close: cluster.Close, cluster: cluster}, nil
 }
 
 // openDemo opens a world of the binary.

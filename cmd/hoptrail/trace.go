@@ -120,10 +120,9 @@ func (o *traceOptions) target(raw string) (trace.Target, error) {
 	if err != nil {
 		return t, err
 	}
-	if err := checkFrom(o.from); err != nil {
+	if t.From, err = o.vantage(); err != nil {
 		return t, err
 	}
-	t.From = o.from
 	for _, h := range o.headers {
 		name, value, ok := strings.Cut(h, ":")
 		name = strings.TrimSpace(name)
@@ -174,19 +173,27 @@ func token(s string) bool {
 	})
 }
 
-func checkFrom(from string) error {
-	kind, rest, _ := strings.Cut(from, ":")
+// vantage checks --from. pod:NAME is in the namespace of -n; where that is not
+// given, the kubeconfig's is filled in later (see [source.home]).
+func (o *traceOptions) vantage() (string, error) {
+	kind, rest, _ := strings.Cut(o.from, ":")
 	switch {
-	case from == "external":
-		return nil
+	case o.from == "external":
+		return o.from, nil
 	case kind == "node" && rest != "":
-		return nil
-	case kind == "pod":
-		if ns, name, ok := strings.Cut(rest, "/"); ok && ns != "" && name != "" {
-			return nil
+		return o.from, nil
+	case kind == "pod" && rest != "":
+		ns, name, ok := strings.Cut(rest, "/")
+		switch {
+		case ok && ns != "" && name != "" && !strings.Contains(name, "/"):
+			return o.from, nil
+		case !ok && o.cluster.namespace != "":
+			return "pod:" + o.cluster.namespace + "/" + rest, nil
+		case !ok && o.snapshot == "":
+			return o.from, nil
 		}
 	}
-	return fmt.Errorf("--from %q: want external, node:NAME or pod:NAMESPACE/NAME", from)
+	return "", fmt.Errorf("--from %q: want external, node:NAME or pod:NAMESPACE/NAME", o.from)
 }
 
 // parseResolve reads HOST:PORT:ADDR or HOST:PORT:ADDR:PORT; an IPv6 ADDR may
@@ -254,5 +261,6 @@ func runTrace(cmd *cobra.Command, s *streams, opts *traceOptions, args []string)
 		return err
 	}
 	defer func() { err = closing(src, err) }()
+	target.From = src.home(target.From)
 	return ask(cmd.Context(), s, &opts.outputOptions, src, target)
 }
