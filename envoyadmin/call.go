@@ -1,6 +1,9 @@
 package envoyadmin
 
-import "net/netip"
+import (
+	"net/netip"
+	"time"
+)
 
 // Direction says how a connection comes to the proxy.
 type Direction string
@@ -68,4 +71,12 @@ type Call struct {
 	ALPN        []string // in the client's order
 	ConnectOnly bool     // a bare connection: stop at the terminal network filter
 	Peer        Peer
+
+	// PastRefusals goes on past a filter or handshake that refuses: the outcome
+	// keeps the refusal's verdict and shows what would have come after it.
+	PastRefusals bool
+	// Random fixes Envoy's random number; nil: all branches, with probabilities.
+	Random *uint64
+	// Now is the time of the call, for tokens; zero: not known.
+	Now time.Time
 }

@@ -1,6 +1,10 @@
 package envoyadmin
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/hoptrail/hoptrail/envoyadmin/matcher"
+)
 
 // SyntaxError says where input stops being what it should be. Line and Column
 // count from 1, Offset from 0; Column counts bytes.
@@ -22,33 +26,14 @@ func (e *SyntaxError) Error() string {
 type Dump struct {
 	name string
 	data []byte
-}
+	indexes
 
-// Read indexes a config_dump: JSON of Envoy's admin API or gzip of it, whole or
-// trimmed, v2 or v3. data is kept, not copied, and must not change. name goes
-// into errors. Input that is truncated, not JSON or no config_dump gives a
-// *[SyntaxError].
-func Read(name string, data []byte) (*Dump, error) {
-	return &Dump{name: name, data: data}, nil
-}
+	status *statusIndex
+	open   map[string]string // listeners by name, of /listeners
+	certs  []Certificate
+	server *ServerInfo
+	stats  map[string]uint64
 
-// AddClusters adds what /clusters printed, as text or JSON: health, weights and
-// statistics of each host.
-func (d *Dump) AddClusters(name string, data []byte) error { return nil }
-
-// AddListeners adds what /listeners printed, as text or JSON.
-func (d *Dump) AddListeners(name string, data []byte) error { return nil }
-
-// AddCerts adds what /certs printed.
-func (d *Dump) AddCerts(name string, data []byte) error { return nil }
-
-// AddServerInfo adds what /server_info printed.
-func (d *Dump) AddServerInfo(name string, data []byte) error { return nil }
-
-// AddStats adds what /stats printed, as text or JSON.
-func (d *Dump) AddStats(name string, data []byte) error { return nil }
-
-// Match says what this Envoy does with the call.
-func (d *Dump) Match(c Call) Result {
-	return Result{Outcomes: []Outcome{{Probability: 1, Verdict: Undetermined, Reasons: []string{"not evaluated"}}}}
+	cache cache
+	rx    matcher.Regexps
 }

@@ -152,6 +152,8 @@ type Extra struct {
 	DownstreamTLS     bool // the chosen chain terminates TLS
 	RequireClientCert bool
 	CertificateNames  []string // SDS secret names of the chain
+	SecretsWarming    []string // those of them that SDS has not supplied
+	Certificates      []Certificate
 	ListenerALPN      []string
 
 	RouteMatch     string // the route's condition in words

@@ -45,14 +45,10 @@ const unknownField = 19000
 // error is a *jsonscan.Error if raw is not JSON, or says that raw is nested too
 // deeply; anything else that does not fit is found with [Unknown].
 func JSON(raw []byte, m proto.Message) error {
-	d := decoder{b: raw}
-	switch m.ProtoReflect().Descriptor().Name() {
-	case "Cluster":
-		d.upstream = true
-	}
-	end, err := d.message(jsonscan.Space(raw, 0), m.ProtoReflect(), 0, nil)
+	d := decoder{b: raw, upstream: m.ProtoReflect().Descriptor().Name() == "Cluster"}
+	end, err := d.message(jsonscan.Space(raw, 0), m.ProtoReflect(), 0, func(key string) bool { return key == "@type" })
 	if err != nil {
-		return err
+		return notObject(err, 0)
 	}
 	if end = jsonscan.Space(raw, end); end != len(raw) {
 		return &jsonscan.Error{Offset: end, Msg: "more behind the object"}
@@ -422,10 +418,7 @@ func (d *decoder) typed(a *anypb.Any, name, url string, at, depth int, skip func
 		msg := mt.New()
 		if at >= 0 {
 			sub := *d
-			switch name {
-			case "envoy.config.cluster.v3.Cluster":
-				sub.upstream = true
-			}
+			sub.upstream = d.upstream || name == "envoy.config.cluster.v3.Cluster"
 			_, err := sub.message(at, msg, depth+1, skip)
 			if _, shape := err.(errShape); err != nil && !shape {
 				return err
@@ -664,4 +657,26 @@ func duration(s string) (sec, nano int64, err error) {
 		nano = -nano
 	}
 	return sec, nano, nil
+}
+
+// notObject makes the internal error of a misfit an error of the text.
+func notObject(err error, at int) error {
+	if _, ok := err.(errShape); ok {
+		return &jsonscan.Error{Offset: at, Msg: "not an object"}
+	}
+	return err
+}
+
+// Fields is [JSON] without the top-level fields that skip names.
+func Fields(raw []byte, m proto.Message, skip func(key string) bool) error {
+	d := decoder{b: raw, upstream: m.ProtoReflect().Descriptor().Name() == "Cluster"}
+	_, err := d.message(jsonscan.Space(raw, 0), m.ProtoReflect(), 0, skip)
+	return notObject(err, 0)
+}
+
+// Any decodes the JSON of an Any: an object with @type.
+func Any(raw []byte, a *anypb.Any) error {
+	d := decoder{b: raw}
+	_, err := d.anyAny(a.ProtoReflect(), jsonscan.Space(raw, 0), 0)
+	return notObject(err, 0)
 }

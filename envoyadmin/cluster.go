@@ -1,0 +1,725 @@
+package envoyadmin
+
+import (
+	"fmt"
+	"maps"
+	"math"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+
+	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
+	aggregatev3 "github.com/envoyproxy/go-control-plane/envoy/extensions/clusters/aggregate/v3"
+	dnsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/clusters/dns/v3"
+	clientwrrv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/client_side_weighted_round_robin/v3"
+	lbcommonv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/common/v3"
+	leastv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/least_request/v3"
+	maglevv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/maglev/v3"
+	randomv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/random/v3"
+	ringv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/ring_hash/v3"
+	roundv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/round_robin/v3"
+	subsetv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/subset/v3"
+	wrrv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/wrr_locality/v3"
+	httpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/structpb"
+
+	"github.com/hoptrail/hoptrail/envoyadmin/internal/decode"
+)
+
+// cache keeps decoded clusters. It holds at most a few hundred.
+type cache struct {
+	mu       sync.Mutex
+	clusters map[string]*cluster
+}
+
+const maxCached = 256
+
+// cluster is a decoded cluster with the little that sending needs.
+type cluster struct {
+	entry   *entry
+	state   resourceState
+	config  *clusterv3.Cluster
+	kind    string // EDS, STATIC, STRICT_DNS, LOGICAL_DNS, ORIGINAL_DST, aggregate, dynamic_forward_proxy or a type name
+	service string // EDS service name
+	http    *httpv3.HttpProtocolOptions
+	http2   bool
+	sockets []namedSocket
+	socket  socket
+	parts   []string // of an aggregate
+	lb      balancing
+	err     error
+}
+
+type namedSocket struct {
+	name  string
+	match *structpb.Struct
+	socket
+}
+
+// cluster decodes a cluster by name; nil if the dump has none of that name. A
+// warming one is returned only if there is no active one.
+func (d *Dump) cluster(name string) *cluster {
+	d.cache.mu.Lock()
+	defer d.cache.mu.Unlock()
+	if c, ok := d.cache.clusters[name]; ok {
+		return c
+	}
+	i, ok := d.byCluster[name]
+	if !ok {
+		if i, ok = d.notActive[name]; !ok {
+			return nil
+		}
+	}
+	c := d.parseCluster(&d.clusters[i])
+	if d.cache.clusters == nil || len(d.cache.clusters) >= maxCached {
+		d.cache.clusters = map[string]*cluster{}
+	}
+	d.cache.clusters[name] = c
+	return c
+}
+
+// hasCluster says whether a cluster of that name is active.
+func (d *Dump) hasCluster(name string) bool {
+	_, ok := d.byCluster[name]
+	return ok
+}
+
+func (d *Dump) parseCluster(e *entry) *cluster {
+	c := &cluster{entry: e, state: e.state, config: &clusterv3.Cluster{}}
+	if c.err = decode.JSON(d.data[e.from:e.to], c.config); c.err != nil {
+		return c
+	}
+	c.service = c.config.GetEdsClusterConfig().GetServiceName()
+	if c.service == "" {
+		c.service = e.name
+	}
+	switch t := c.config.GetClusterDiscoveryType().(type) {
+	case *clusterv3.Cluster_ClusterType:
+		c.customType(t.ClusterType)
+	default:
+		c.kind = c.config.GetType().String()
+	}
+	if o := c.config.GetTypedExtensionProtocolOptions()["envoy.extensions.upstreams.http.v3.HttpProtocolOptions"]; o != nil {
+		m := &httpv3.HttpProtocolOptions{}
+		if o.UnmarshalTo(m) == nil {
+			c.http = m
+		}
+	}
+	c.http2 = c.config.GetHttp2ProtocolOptions() != nil || //nolint:staticcheck // dumps of older Envoys hold nothing else
+		c.http.GetExplicitHttpConfig().GetHttp2ProtocolOptions() != nil
+	c.socket = readSocket(c.config.GetTransportSocket())
+	for _, m := range c.config.GetTransportSocketMatches() {
+		c.sockets = append(c.sockets, namedSocket{m.GetName(), m.GetMatch(), readSocket(m.GetTransportSocket())})
+	}
+	c.lb = readBalancing(c.config)
+	return c
+}
+
+func (c *cluster) customType(t *clusterv3.Cluster_CustomClusterType) {
+	var agg aggregatev3.ClusterConfig
+	var dns dnsv3.DnsCluster
+	switch name := typeOf(t.GetTypedConfig(), t.GetName()); {
+	case unpack(t.GetTypedConfig(), &agg):
+		c.kind, c.parts = "aggregate", agg.GetClusters()
+	case unpack(t.GetTypedConfig(), &dns):
+		c.kind = "STRICT_DNS"
+		if dns.GetAllAddressesInSingleEndpoint() {
+			c.kind = "LOGICAL_DNS"
+		}
+	case strings.Contains(name, "dynamic_forward_proxy"):
+		c.kind = "dynamic_forward_proxy"
+	case strings.Contains(name, "clusters.static") || name == "envoy.cluster.static":
+		c.kind = "STATIC"
+	case name == "envoy.cluster.eds":
+		c.kind = "EDS"
+	case name == "envoy.cluster.strict_dns":
+		c.kind = "STRICT_DNS"
+	case name == "envoy.cluster.logical_dns":
+		c.kind = "LOGICAL_DNS"
+	case strings.Contains(name, "original_dst"):
+		c.kind = "ORIGINAL_DST"
+	default:
+		c.kind = t.GetName()
+		if c.kind == "" {
+			c.kind = name
+		}
+	}
+}
+
+// balancing is how a cluster picks a host.
+type balancing struct {
+	policy           string
+	panicThreshold   int // percent
+	failOnPanic      bool
+	localityWeighted bool
+	subset           *subsetv3.Subset
+	hashed           bool
+	unknown          string // a policy nobody here knows
+}
+
+func readBalancing(c *clusterv3.Cluster) balancing {
+	b := balancing{policy: c.GetLbPolicy().String(), panicThreshold: 50}
+	common := c.GetCommonLbConfig()
+	if t := common.GetHealthyPanicThreshold(); t != nil {
+		b.panicThreshold = min(100, int(math.Round(t.GetValue())))
+	}
+	b.localityWeighted = common.GetLocalityWeightedLbConfig() != nil
+	b.failOnPanic = common.GetZoneAwareLbConfig().GetFailTrafficOnPanic()
+	if s := c.GetLbSubsetConfig(); len(s.GetSubsetSelectors()) > 0 {
+		b.subset = &subsetv3.Subset{
+			FallbackPolicy: subsetv3.Subset_LbSubsetFallbackPolicy(s.GetFallbackPolicy()), DefaultSubset: s.GetDefaultSubset(),
+			PanicModeAny: s.GetPanicModeAny(), ListAsAny: s.GetListAsAny(), LocalityWeightAware: s.GetLocalityWeightAware(),
+			MetadataFallbackPolicy: subsetv3.Subset_LbSubsetMetadataFallbackPolicy(s.GetMetadataFallbackPolicy()),
+		}
+		for _, x := range s.GetSubsetSelectors() {
+			b.subset.SubsetSelectors = append(b.subset.SubsetSelectors, &subsetv3.Subset_LbSubsetSelector{
+				Keys: x.GetKeys(), FallbackPolicy: subsetv3.Subset_LbSubsetSelector_LbSubsetSelectorFallbackPolicy(x.GetFallbackPolicy()),
+				FallbackKeysSubset: x.GetFallbackKeysSubset(),
+			})
+		}
+	}
+	if p := c.GetLoadBalancingPolicy(); p != nil {
+		b.typed(p, 0)
+	}
+	switch b.policy {
+	case "RING_HASH", "MAGLEV":
+		b.hashed = true
+	}
+	return b
+}
+
+// typed reads load_balancing_policy: the first policy Envoy supports counts.
+func (b *balancing) typed(p *clusterv3.LoadBalancingPolicy, depth int) {
+	if depth > 4 {
+		return
+	}
+	locality := func(l *lbcommonv3.LocalityLbConfig) {
+		b.localityWeighted = b.localityWeighted || l.GetLocalityWeightedLbConfig() != nil
+		b.failOnPanic = b.failOnPanic || l.GetZoneAwareLbConfig().GetFailTrafficOnPanic()
+	}
+	for _, x := range p.GetPolicies() {
+		a := x.GetTypedExtensionConfig().GetTypedConfig()
+		var rr roundv3.RoundRobin
+		var lr leastv3.LeastRequest
+		var rnd randomv3.Random
+		var ring ringv3.RingHash
+		var mag maglevv3.Maglev
+		var sub subsetv3.Subset
+		var wrr wrrv3.WrrLocality
+		var cw clientwrrv3.ClientSideWeightedRoundRobin
+		switch {
+		case unpack(a, &rr):
+			b.policy = "ROUND_ROBIN"
+			locality(rr.GetLocalityLbConfig())
+		case unpack(a, &lr):
+			b.policy = "LEAST_REQUEST"
+			locality(lr.GetLocalityLbConfig())
+		case unpack(a, &rnd):
+			b.policy = "RANDOM"
+			locality(rnd.GetLocalityLbConfig())
+		case unpack(a, &ring):
+			b.policy = "RING_HASH"
+			b.localityWeighted = b.localityWeighted || ring.GetLocalityWeightedLbConfig() != nil
+		case unpack(a, &mag):
+			b.policy = "MAGLEV"
+			b.localityWeighted = b.localityWeighted || mag.GetLocalityWeightedLbConfig() != nil
+		case unpack(a, &sub):
+			b.subset = proto.Clone(&sub).(*subsetv3.Subset)
+			b.typed(sub.GetSubsetLbPolicy(), depth+1)
+		case unpack(a, &wrr):
+			b.localityWeighted = true
+			b.typed(wrr.GetEndpointPickingPolicy(), depth+1)
+		case unpack(a, &cw):
+			b.policy = "client_side_weighted_round_robin"
+		default:
+			t, _ := decode.TypeOf(a)
+			switch {
+			case strings.HasSuffix(t, "cluster_provided.v3.ClusterProvided"):
+				b.policy = "CLUSTER_PROVIDED"
+			case strings.HasSuffix(t, "pick_first.v3.PickFirst"):
+				b.policy = "PICK_FIRST"
+			default:
+				b.policy, b.unknown = x.GetTypedExtensionConfig().GetName(), t
+			}
+		}
+		return
+	}
+}
+
+// upstreamHost is one host of a cluster.
+type upstreamHost struct {
+	address        string
+	addr           netip.AddrPort
+	hostname       string
+	health         string // healthy, degraded, unhealthy, unknown
+	why            string
+	excluded       bool
+	weight         uint32
+	priority       uint32
+	locality       string
+	localityWeight uint32
+	lb             *structpb.Struct
+	match          *structpb.Struct
+	localityMatch  *structpb.Struct
+	stats          map[string]uint64
+}
+
+// hostSet is what is known of a cluster's hosts.
+type hostSet struct {
+	hosts            []upstreamHost
+	known            bool   // false: nothing read says which hosts there are
+	why              string // where they come from, or why they are not known
+	source           string
+	overprovisioning int
+	drops            []*endpointv3.ClusterLoadAssignment_Policy_DropOverload
+	notes            []string
+	fromStatus       bool
+}
+
+// hosts lists the hosts of a cluster: from /clusters where it was read, with the
+// metadata of the endpoints section; else from that section, which shows health
+// only coarsely; else from the cluster's own load_assignment.
+func (d *Dump) hosts(c *cluster) hostSet {
+	var set hostSet
+	var la *endpointv3.ClusterLoadAssignment
+	e, ok := d.endpoints[c.service]
+	if !ok {
+		e, ok = d.endpoints[c.entry.name]
+	}
+	if ok {
+		la = &endpointv3.ClusterLoadAssignment{}
+		if err := decode.JSON(d.data[e.from:e.to], la); err != nil {
+			la = nil
+			set.notes = append(set.notes, err.Error())
+		} else {
+			set.known, set.source, set.why = true, e.path(), "from the endpoints section"
+		}
+	}
+	fromConfig := false
+	if la == nil && c.config.GetLoadAssignment() != nil {
+		la, fromConfig = c.config.GetLoadAssignment(), true
+		set.known, set.source, set.why = true, join(c.entry.path(), "load_assignment"), "from the cluster's load_assignment"
+	}
+	if la == nil && (c.kind == "STATIC" || c.kind == "STRICT_DNS" || c.kind == "LOGICAL_DNS") {
+		set.known, set.source, set.why = true, c.entry.path(), "the cluster has no load_assignment"
+	}
+	if la != nil {
+		set.overprovisioning = int(la.GetPolicy().GetOverprovisioningFactor().GetValue())
+		set.drops = la.GetPolicy().GetDropOverloads()
+		set.hosts = assignment(la, c, fromConfig)
+		if leds := slices.ContainsFunc(la.GetEndpoints(), func(g *endpointv3.LocalityLbEndpoints) bool {
+			return g.GetLedsClusterLocalityConfig() != nil || g.GetLoadBalancerEndpoints() != nil
+		}); leds && len(set.hosts) == 0 {
+			set.known, set.why = false, "its hosts are discovered one by one (LEDS) and are not in the dump"
+		}
+	}
+	if d.status == nil {
+		if !set.known {
+			set.why = "the dump holds no endpoints (take it with ?include_eds) and /clusters was not read"
+			if d.has.endpoints {
+				set.why = "the endpoints section does not list " + c.service + " and /clusters was not read"
+			}
+		}
+		return set
+	}
+	st := d.statusOf(c.entry.name)
+	if st == nil {
+		set.notes = append(set.notes, "/clusters does not list the cluster: it was warming or came later")
+		if !set.known {
+			set.why = "neither the endpoints section nor /clusters lists the cluster"
+		}
+		return set
+	}
+	byAddr := map[string]*upstreamHost{}
+	for i := range set.hosts {
+		byAddr[set.hosts[i].address] = &set.hosts[i]
+	}
+	if c.kind == "LOGICAL_DNS" || c.kind == "STRICT_DNS" {
+		byAddr = map[string]*upstreamHost{} // addresses are what the names resolved to
+		if len(set.hosts) == 1 {
+			for _, h := range st.hosts {
+				byAddr[h.address] = &set.hosts[0]
+			}
+		}
+	}
+	merged := make([]upstreamHost, 0, len(st.hosts))
+	for _, s := range st.hosts {
+		h := upstreamHost{address: s.address, hostname: s.hostname, weight: s.weight, priority: s.priority, locality: s.locality, stats: s.stats}
+		if known := byAddr[s.address]; known != nil {
+			h.lb, h.match, h.localityMatch, h.localityWeight = known.lb, known.match, known.localityMatch, known.localityWeight
+			if h.hostname == "" {
+				h.hostname = known.hostname
+			}
+		}
+		h.addr, _ = netip.ParseAddrPort(h.address)
+		h.judge(s.eds, s.flags)
+		merged = append(merged, h)
+	}
+	set.hosts, set.known, set.fromStatus = merged, true, true
+	set.why = "from /clusters"
+	return set
+}
+
+// judge sets the health of a host from its flags. Source: envoy/upstream/upstream.h.
+func (h *upstreamHost) judge(eds string, flags []string) {
+	var bad, degraded []string
+	for _, f := range flags {
+		switch f {
+		case "failed_active_hc", "failed_outlier_check":
+			bad = append(bad, f)
+		case "degraded_active_hc", "degraded_outlier_detection":
+			degraded = append(degraded, f)
+		case "pending_active_hc", "excluded_via_immediate_hc_fail":
+			h.excluded = true
+		}
+	}
+	switch eds {
+	case "UNHEALTHY", "TIMEOUT":
+		bad = append(bad, "failed_eds_health")
+	case "DRAINING":
+		bad = append(bad, "eds_status_draining")
+		h.excluded = true
+	case "DEGRADED":
+		degraded = append(degraded, "degraded_eds_health")
+	}
+	switch {
+	case len(bad) > 0:
+		h.health, h.why = "unhealthy", strings.Join(bad, ", ")
+	case len(degraded) > 0:
+		h.health, h.why = "degraded", strings.Join(degraded, ", ")
+	default:
+		h.health = "healthy"
+	}
+}
+
+func assignment(la *endpointv3.ClusterLoadAssignment, c *cluster, fromConfig bool) []upstreamHost {
+	var out []upstreamHost
+	for _, g := range la.GetEndpoints() {
+		loc := locality(g.GetLocality().GetRegion(), g.GetLocality().GetZone(), g.GetLocality().GetSubZone())
+		for _, e := range g.GetLbEndpoints() {
+			h := upstreamHost{
+				hostname: e.GetEndpoint().GetHostname(), weight: 1, priority: g.GetPriority(), locality: loc,
+				localityWeight: g.GetLoadBalancingWeight().GetValue(),
+				lb:             e.GetMetadata().GetFilterMetadata()["envoy.lb"],
+				match:          e.GetMetadata().GetFilterMetadata()["envoy.transport_socket_match"],
+				localityMatch:  g.GetMetadata().GetFilterMetadata()["envoy.transport_socket_match"],
+			}
+			if w := e.GetLoadBalancingWeight(); w != nil {
+				h.weight = w.GetValue()
+			}
+			h.address, h.addr = addressText(e.GetEndpoint().GetAddress())
+			h.judge(e.GetHealthStatus().String(), nil)
+			if fromConfig && h.health == "healthy" {
+				switch {
+				case c.kind == "STRICT_DNS" || c.kind == "LOGICAL_DNS":
+					h.health, h.why = "unknown", "resolved by DNS when used; /clusters was not read"
+				case len(c.config.GetHealthChecks()) > 0 || c.config.GetOutlierDetection() != nil:
+					h.health, h.why = "unknown", "checked while serving; /clusters was not read"
+				}
+			}
+			out = append(out, h)
+		}
+	}
+	return out
+}
+
+func addressText(a *corev3.Address) (string, netip.AddrPort) {
+	switch x := a.GetAddress().(type) {
+	case *corev3.Address_SocketAddress:
+		s := hostPort(x.SocketAddress.GetAddress(), fmt.Sprint(x.SocketAddress.GetPortValue()))
+		ap, _ := netip.ParseAddrPort(s)
+		return s, ap
+	case *corev3.Address_Pipe:
+		return x.Pipe.GetPath(), netip.AddrPort{}
+	case *corev3.Address_EnvoyInternalAddress:
+		return "envoy://" + x.EnvoyInternalAddress.GetServerListenerName() + "/" + x.EnvoyInternalAddress.GetEndpointId(), netip.AddrPort{}
+	}
+	return "", netip.AddrPort{}
+}
+
+// pick is the answer of a load balancer: the share of each host.
+type pick struct {
+	share  []float64
+	panic  bool
+	reason string // why no host can be chosen
+	notes  []string
+}
+
+// choose spreads one request over hosts by priority, health, locality and
+// weight.
+func (b *balancing) choose(hosts []upstreamHost, overprovisioning int) pick {
+	p := pick{share: make([]float64, len(hosts))}
+	if len(hosts) == 0 {
+		p.reason = "the cluster has no hosts"
+		return p
+	}
+	top := uint32(0)
+	for _, h := range hosts {
+		top = max(top, h.priority)
+	}
+	if top > 128 {
+		top = 128 // Envoy's own bound
+	}
+	state := make([]priorityState, top+1)
+	for i := range state {
+		state[i].overprovisioning = overprovisioning
+	}
+	for _, h := range hosts {
+		s := &state[min(h.priority, top)]
+		s.hosts++
+		if h.excluded {
+			s.excluded++
+		}
+		switch h.health {
+		case "healthy", "unknown":
+			s.healthy++
+		case "degraded":
+			s.degraded++
+		}
+	}
+	load := spread(state, b.panicThreshold)
+	for i := range state {
+		pr := uint32(i)
+		in := func(want func(*upstreamHost) bool) []int {
+			var out []int
+			for j := range hosts {
+				if min(hosts[j].priority, top) == pr && want(&hosts[j]) {
+					out = append(out, j)
+				}
+			}
+			return out
+		}
+		healthy := func(h *upstreamHost) bool { return h.health == "healthy" || h.health == "unknown" }
+		degraded := func(h *upstreamHost) bool { return h.health == "degraded" }
+		if load.panic[i] && load.healthy[i]+load.degraded[i] > 0 {
+			p.panic = true
+			if b.failOnPanic {
+				p.reason = fmt.Sprintf("priority %d is in panic and fail_traffic_on_panic is set", i)
+				continue
+			}
+			b.share(&p, hosts, in(func(*upstreamHost) bool { return true }), float64(load.healthy[i]+load.degraded[i])/100, false)
+			continue
+		}
+		b.share(&p, hosts, in(healthy), float64(load.healthy[i])/100, b.localityWeighted)
+		b.share(&p, hosts, in(degraded), float64(load.degraded[i])/100, b.localityWeighted)
+	}
+	total := 0.0
+	for _, s := range p.share {
+		total += s
+	}
+	if total == 0 && p.reason == "" {
+		p.reason = fmt.Sprintf("none of %d hosts is healthy and the panic threshold is 0", len(hosts))
+		if b.panicThreshold > 0 {
+			p.reason = fmt.Sprintf("no host has a weight above 0 among %d", len(hosts))
+		}
+	}
+	if p.panic && p.reason == "" {
+		p.notes = append(p.notes, fmt.Sprintf("fewer than %d %% of the hosts are healthy: panic, all of them get traffic", b.panicThreshold))
+	}
+	return p
+}
+
+// share divides part among the hosts at the indexes.
+func (b *balancing) share(p *pick, hosts []upstreamHost, at []int, part float64, byLocality bool) {
+	if len(at) == 0 || part == 0 {
+		return
+	}
+	if b.policy == "PICK_FIRST" {
+		p.share[at[0]] += part
+		return
+	}
+	groups := map[string][]int{}
+	for _, i := range at {
+		key := ""
+		if byLocality {
+			key = hosts[i].locality
+		}
+		groups[key] = append(groups[key], i)
+	}
+	weights := map[string]float64{}
+	sum := 0.0
+	for _, key := range slices.Sorted(maps.Keys(groups)) {
+		w := 1.0
+		if byLocality {
+			all, fit := 0, len(groups[key])
+			for _, h := range hosts {
+				if h.locality == key && h.priority == hosts[groups[key][0]].priority && !h.excluded {
+					all++
+				}
+			}
+			w = float64(hosts[groups[key][0]].localityWeight)
+			if all > 0 {
+				w *= math.Min(1, 1.4*float64(fit)/float64(all))
+			}
+		}
+		weights[key] = w
+		sum += w
+	}
+	if sum == 0 { // no locality has a weight: Envoy does not look at localities
+		b.share(p, hosts, at, part, false)
+		return
+	}
+	for key, members := range groups {
+		total := 0.0
+		for _, i := range members {
+			total += float64(hosts[i].weight)
+		}
+		if total == 0 {
+			continue
+		}
+		for _, i := range members {
+			p.share[i] += part * weights[key] / sum * float64(hosts[i].weight) / total
+		}
+	}
+}
+
+// subsetOf narrows hosts to the subset the criteria choose. ok is false where
+// no subset and no fallback serves. Source:
+// source/extensions/load_balancing_policies/subset/subset_lb.cc.
+func (b *balancing) subsetOf(hosts []upstreamHost, criteria map[string]*structpb.Value) (in []int, why string, ok bool) {
+	s := b.subset
+	all := func() []int {
+		out := make([]int, len(hosts))
+		for i := range out {
+			out[i] = i
+		}
+		return out
+	}
+	if s == nil || len(s.GetSubsetSelectors()) == 0 && s.GetFallbackPolicy() == subsetv3.Subset_NO_FALLBACK && len(criteria) == 0 {
+		return all(), "", true
+	}
+	matching := func(want map[string]*structpb.Value) []int {
+		var out []int
+		for i, h := range hosts {
+			fits := true
+			for k, v := range want {
+				have, ok := h.lb.GetFields()[k]
+				if !ok || !proto.Equal(have, v) && !(s.GetListAsAny() && listHas(have, v)) {
+					fits = false
+					break
+				}
+			}
+			if fits {
+				out = append(out, i)
+			}
+		}
+		return out
+	}
+	keysOf := func(want map[string]*structpb.Value) []string { return slices.Sorted(maps.Keys(want)) }
+	selector := func(keys []string) *subsetv3.Subset_LbSubsetSelector {
+		var best *subsetv3.Subset_LbSubsetSelector
+		for _, sel := range s.GetSubsetSelectors() {
+			sk := slices.Clone(sel.GetKeys())
+			slices.Sort(sk)
+			if slices.Equal(slices.Compact(sk), keys) {
+				return sel
+			}
+			if s.GetAllowRedundantKeys() && !slices.ContainsFunc(sk, func(k string) bool { return !slices.Contains(keys, k) }) &&
+				(best == nil || len(sk) > len(best.GetKeys())) {
+				best = sel
+			}
+		}
+		return best
+	}
+	policy, defaults := s.GetFallbackPolicy(), s.GetDefaultSubset().GetFields()
+	for range 4 {
+		if len(criteria) == 0 {
+			why = "the route asks for no subset"
+			break
+		}
+		keys := keysOf(criteria)
+		sel := selector(keys)
+		if sel == nil {
+			why = fmt.Sprintf("no subset selector has the keys %s", strings.Join(keys, ", "))
+			break
+		}
+		if len(sel.GetKeys()) < len(keys) {
+			criteria = maps.Clone(criteria)
+			maps.DeleteFunc(criteria, func(k string, _ *structpb.Value) bool { return !slices.Contains(sel.GetKeys(), k) })
+		}
+		if in := matching(criteria); len(in) > 0 {
+			return in, "subset " + describe(criteria), true
+		}
+		why = "no host is in subset " + describe(criteria)
+		next := sel.GetFallbackPolicy()
+		if next == subsetv3.Subset_LbSubsetSelector_KEYS_SUBSET {
+			criteria = maps.Clone(criteria)
+			maps.DeleteFunc(criteria, func(k string, _ *structpb.Value) bool { return !slices.Contains(sel.GetFallbackKeysSubset(), k) })
+			continue
+		}
+		switch next {
+		case subsetv3.Subset_LbSubsetSelector_NO_FALLBACK:
+			policy = subsetv3.Subset_NO_FALLBACK
+		case subsetv3.Subset_LbSubsetSelector_ANY_ENDPOINT:
+			policy = subsetv3.Subset_ANY_ENDPOINT
+		case subsetv3.Subset_LbSubsetSelector_DEFAULT_SUBSET:
+			policy = subsetv3.Subset_DEFAULT_SUBSET
+		}
+		break
+	}
+	switch policy {
+	case subsetv3.Subset_ANY_ENDPOINT:
+		return all(), why + ": any endpoint serves", true
+	case subsetv3.Subset_DEFAULT_SUBSET:
+		if in := matching(defaults); len(in) > 0 {
+			return in, why + ": the default subset " + describe(defaults) + " serves", true
+		}
+		why += ", nor in the default subset " + describe(defaults)
+	}
+	if s.GetPanicModeAny() {
+		return all(), why + ": panic_mode_any lets any endpoint serve", true
+	}
+	return nil, why, false
+}
+
+func listHas(list, v *structpb.Value) bool {
+	for _, x := range list.GetListValue().GetValues() {
+		if proto.Equal(x, v) {
+			return true
+		}
+	}
+	return false
+}
+
+func describe(m map[string]*structpb.Value) string {
+	var out []string
+	for _, k := range slices.Sorted(maps.Keys(m)) {
+		out = append(out, k+"="+valueText(m[k]))
+	}
+	return "{" + strings.Join(out, ", ") + "}"
+}
+
+func valueText(v *structpb.Value) string {
+	if s, ok := v.GetKind().(*structpb.Value_StringValue); ok {
+		return s.StringValue
+	}
+	return strings.TrimSpace(fmt.Sprint(v.AsInterface()))
+}
+
+// socketFor is the transport socket a host is reached with: the first match all
+// of whose values are in the host's metadata, then the same over the
+// locality's, else the cluster's own. Source:
+// source/common/upstream/transport_socket_match_impl.cc.
+func (c *cluster) socketFor(h *upstreamHost) (string, *socket) {
+	if len(c.sockets) == 0 {
+		return "", &c.socket
+	}
+	for _, meta := range []*structpb.Struct{h.match, h.localityMatch} {
+		for i := range c.sockets {
+			s := &c.sockets[i]
+			fits := true
+			for k, v := range s.match.GetFields() {
+				have, ok := meta.GetFields()[k]
+				fits = fits && ok && proto.Equal(have, v)
+			}
+			if fits {
+				return s.name, &s.socket
+			}
+		}
+	}
+	return "default", &c.socket
+}
