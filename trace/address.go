@@ -129,8 +129,10 @@ func (w *walker) loadBalancer(f flow, o *k8s.Owner) *node {
 			}
 			return n
 		}
+		onward := w.terminated(n, f, svc, o.Port)
+		onward.fanned = len(ways) > 1
 		for _, way := range ways {
-			next := f
+			next := onward
 			if mode := ingressMode(svc, f.dst.Addr()); mode == "Proxy" && o.Port.NodePort != 0 {
 				if a := nodeAddr(way, f.dst.Addr().Is6()); a.IsValid() {
 					next.dst = netip.AddrPortFrom(a, uint16(o.Port.NodePort))
@@ -147,6 +149,41 @@ func (w *walker) loadBalancer(f flow, o *k8s.Owner) *node {
 		}
 		return n
 	})
+}
+
+// terminated is the flow as the load balancer passes it on: where an annotation
+// makes it end TLS, what it sends to the nodes is plain
+// (kubernetes.io cloud-provider-aws, service annotations).
+func (w *walker) terminated(n *node, f flow, svc *k8s.Service, port *corev1.ServicePort) flow {
+	const prefix = "service.beta.kubernetes.io/aws-load-balancer-"
+	cert, ok := svc.Annotations[prefix+"ssl-cert"]
+	if !ok || cert == "" || f.tls == "none" {
+		return f
+	}
+	ports := svc.Annotations[prefix+"ssl-ports"]
+	if ports != "" && ports != "*" {
+		named := slices.ContainsFunc(strings.Split(ports, ","), func(p string) bool {
+			p = strings.TrimSpace(p)
+			return p == port.Name || p == strconv.Itoa(int(port.Port))
+		})
+		if !named {
+			return f
+		}
+	}
+	switch backend := svc.Annotations[prefix+"backend-protocol"]; backend {
+	case "https", "ssl":
+		n.hop.check("TLS", OK, "ended and begun again by the load balancer (annotation ssl-cert, backend-protocol "+backend+")")
+	default:
+		n.hop.check("TLS", OK, "ended by the load balancer (annotation ssl-cert, backend-protocol "+orElse(backend, "tcp")+"): the nodes get plain "+orElse(backend, "tcp"))
+		f.tls, f.sni, f.alpn = "none", "", nil
+		if f.scheme == "https" {
+			f.scheme = "http"
+			if backend == "http" {
+				f.headers = append(slices.Clone(f.headers), Header{Name: "x-forwarded-proto", Value: "https"})
+			}
+		}
+	}
+	return f
 }
 
 // balanced are the nodes a load balancer sends to: the ready ones that do not

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"strconv"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 
@@ -22,9 +23,23 @@ func (l lister) List(_ context.Context, resource string, sel k8s.Selector) ([]by
 		return nil, l.w.err
 	}
 	if notRead != nil {
+		if cniPolicies(resource) {
+			l.w.read.forgive(Query{Area: AreaCluster, File: resource, Select: Selector(sel)})
+		}
 		return nil, notRead
 	}
 	return obs.Data, nil
+}
+
+// cniPolicies says whether the list is one of a CNI's own policy kinds, which
+// most clusters do not have.
+func cniPolicies(resource string) bool {
+	for _, group := range []string{".cilium.io", ".crd.projectcalico.org", ".crd.antrea.io", ".policy.networking.k8s.io"} {
+		if strings.HasSuffix(resource, group) {
+			return true
+		}
+	}
+	return false
 }
 
 // refused sorts out an error of the typed view: what could not be read is

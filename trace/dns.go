@@ -74,6 +74,7 @@ func (w *walker) resolve(f flow) *node {
 	}
 	n = w.done(n)
 	if len(r.addrs) == 0 {
+		n.to("", 1, w.pending(f))
 		return n
 	}
 	for _, a := range r.addrs {
@@ -178,8 +179,8 @@ func (w *walker) ask(n *node, r *resolution, f flow) {
 		r.chain = append(r.chain, next)
 		name = next
 	}
-	r.empty = asked && len(r.addrs) == 0
-	if !asked {
+	r.empty = len(r.addrs) == 0 && (asked || len(doc.Answers) == 0)
+	if !asked && !r.empty {
 		w.unread(n, &NotReadError{Query: q, Why: "no answer for " + q.Name + " was recorded", Command: q.Command()})
 		h.Summary = w.target.Host + " was not asked of a resolver"
 	}

@@ -75,6 +75,7 @@ type flow struct {
 	proxied bool  // left an Envoy in the Pod it stands in: owner rules see the proxy's user
 	from    place // the Pod or node whose process opened this connection
 	assumed bool  // src is an assumption, not given
+	fanned  bool  // one of several nodes that a load balancer may have sent it to
 }
 
 // view is the flow as the report shows it.
@@ -95,8 +96,15 @@ func (f flow) view() *Flow {
 // key tells flows apart that could be treated differently further on.
 func (f flow) key() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s|%s|%s|%s|%x|%s|%s|%v|%s|%s|%s|%s|%s|%s|%s|%v|%s", f.at, f.proto, f.src.Addr(), f.dst, f.mark, f.tls, f.sni, f.alpn, f.peer,
-		f.app, f.version, f.method, f.scheme, f.authority, f.path, f.proxied, f.from)
+	src, from := f.src.Addr().String(), f.from.String()
+	if f.assumed {
+		src = "assumed"
+	}
+	if f.fanned && f.from.area == AreaNode {
+		from = "some node"
+	}
+	fmt.Fprintf(&b, "%s|%s|%s|%s|%x|%s|%s|%q|%s|%s|%s|%q|%s", f.at, f.proto, src, f.dst, f.mark, f.tls, f.sni, f.alpn, f.peer, f.innerTLS, f.innerSNI, f.innerALPN, from)
+	fmt.Fprintf(&b, "|%s|%s|%s|%s|%s|%s|%t", f.app, f.version, f.method, f.scheme, f.authority, f.path, f.proxied)
 	for _, h := range f.headers {
 		fmt.Fprintf(&b, "|%s:%s", h.Name, h.Value)
 	}

@@ -98,7 +98,7 @@ func (p *proxy) belongs(e accesslog.Entry) (*node, string) {
 		if m := e.Method(); m != "" && m != f.method {
 			continue
 		}
-		if a := e.Authority(); a != "" && !strings.EqualFold(a, f.authority) {
+		if a := e.Authority(); a != "" && !strings.EqualFold(a, f.authority) && !strings.EqualFold(a, hostOf(f)) {
 			continue
 		}
 		path := e.Path()
@@ -225,6 +225,17 @@ func matchedPart(e accesslog.Entry) string {
 // its access logs; without one, in the layouts in common use.
 func (p *proxy) logParser() *accesslog.Parser {
 	var formats []*accesslog.Format
+	for _, n := range p.hops {
+		o := n.facts.outcome
+		if o == nil {
+			continue
+		}
+		for _, al := range slices.Concat(o.Extra.AccessLogs, o.Extra.ListenerAccessLogs) {
+			if sink := accesslog.FromProto(al); sink.InLog && sink.Format != nil {
+				formats = append(formats, sink.Format)
+			}
+		}
+	}
 	return accesslog.NewParser(formats...)
 }
 

@@ -319,7 +319,7 @@ func (w *walker) afterNode(n *node, f flow, ns *netns, o *iptables.Outcome, shar
 // the interface it leaves by, where that is known (MASQUERADE in
 // iptables-extensions(8)).
 func (w *walker) masqueraded(f flow, ns *netns, o *iptables.Outcome) flow {
-	f.assumed = false
+	f.assumed = f.fanned // whichever node it was, the way on is the same
 	f.from = place{area: AreaNode, name: ns.name}
 	f.src = netip.AddrPort{}
 	if o.SNAT != nil && o.SNAT.IsValid() {
@@ -331,6 +331,15 @@ func (w *walker) masqueraded(f flow, ns *netns, o *iptables.Outcome) flow {
 		if a.Interface == out && out != "" && a.Prefix.Addr().Is6() == f.dst.Addr().Is6() {
 			f.src = netip.AddrPortFrom(a.Prefix.Addr(), 0)
 			return f
+		}
+	}
+	// The interface is not known. Any of the node's addresses serves to walk on,
+	// as an assumption that no statement rests on.
+	f.assumed = true
+	for _, a := range ns.host.LocalAddresses {
+		if a.Is6() == f.dst.Addr().Is6() {
+			f.src = netip.AddrPortFrom(a, 0)
+			break
 		}
 	}
 	return f

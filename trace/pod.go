@@ -23,9 +23,18 @@ const (
 // atPod is a packet that arrives at a Pod, from the place last left.
 func (w *walker) atPod(f flow, p *pod, via place) *node {
 	return w.once("pod|"+p.ref.String()+"|"+f.key(), f, func() *node {
-		if stop := w.acrossNodes(f, p, via); stop != nil || w.err != nil {
-			return stop
+		if n := w.acrossNodes(f, p, via); n != nil || w.err != nil {
+			return n
 		}
+		return w.enterPod(f, p)
+	})
+}
+
+// enterPod is a packet that has come to its Pod's own network.
+func (w *walker) enterPod(f flow, p *pod) *node {
+	inside := f
+	inside.at, inside.mark = place{area: AreaPod, namespace: p.ref.namespace, name: p.ref.name}, 0
+	return w.once("enter|"+p.ref.String()+"|"+inside.key(), f, func() *node {
 		n := w.podHop(f, p)
 		in := f
 		in.at, in.mark = place{area: AreaPod, namespace: p.ref.namespace, name: p.ref.name}, 0
@@ -120,14 +129,14 @@ func (w *walker) acrossNodes(f flow, p *pod, via place) *node {
 		next := f
 		next.dst = o.Dst
 		if !o.DNAT || o.Dst == f.dst {
-			n.to("", o.Probability, w.atPod(next, p, in.at))
+			n.to("", o.Probability, w.enterPod(next, p))
 		} else {
 			n.to(o.Dst.String(), o.Probability, w.deliver(next, name, true))
 		}
 	}
 	if len(n.next) == 0 && n.hop.State != OK {
 		// what would come next
-		n.to("", 1, w.atPod(f, p, in.at))
+		n.to("", 1, w.enterPod(f, p))
 	}
 	return n
 }

@@ -118,7 +118,7 @@ func (f flow) call(dir envoyadmin.Direction) envoyadmin.Call {
 		SNI: f.sni, ALPN: f.alpn, Scheme: f.scheme, Method: f.method, Authority: f.authority, Path: f.path,
 		HTTPVersion: f.version,
 	}
-	if f.src.IsValid() {
+	if f.src.IsValid() && !f.assumed {
 		c.Source = f.src
 	}
 	switch {
@@ -201,6 +201,10 @@ func (t *stepTree) link(n *node, group []*envoyadmin.Outcome, depth int, share f
 		return
 	}
 	t.p.routed = append(t.p.routed, n)
+	if o.Error == envoyadmin.NoCluster && n.hop.Kind == KindCluster {
+		n.to("", 1, t.w.wanted(n.hop.Detail.Name, t.pod.ref.namespace, t.in))
+		return
+	}
 	for _, e := range t.endpoints(n, o) {
 		n.to(e.label, share*e.probability, e.to)
 	}
@@ -260,6 +264,9 @@ var stepStates = map[envoyadmin.State]State{
 func (t *stepTree) stepHop(s envoyadmin.Step, o *envoyadmin.Outcome) *node {
 	kind := HopKind(s.Kind)
 	subject := Subject{Kind: subjectKinds[kind], Namespace: t.pod.ref.namespace, Name: s.Name}
+	if subject.Name == "" {
+		subject.Name = "of " + o.Listener // chains and routes need no name
+	}
 	n := t.w.hop(kind, subject, t.in)
 	n.facts.proxy, n.facts.pod, n.facts.outcome, n.facts.step = t.p, t.pod, o, &s
 	n.facts.direction = t.dir
@@ -446,7 +453,7 @@ func (t *stepTree) endpointHop(o *envoyadmin.Outcome, e *envoyadmin.Endpoint) *n
 	switch {
 	case e.Health == "healthy" || e.Health == "degraded":
 		h.settle(OK, "")
-	case e.Probability > 0:
+	case e.Probability > 0 && e.Health == "unhealthy":
 		h.settle(Warn, "unhealthy, yet chosen: "+orElse(e.Why, why))
 	case e.Health == "unhealthy":
 		h.settle(Fail, orElse(e.Why, why))

@@ -52,20 +52,21 @@ type walker struct {
 // facts are what the rules that name faults look at, beyond the report. What
 // does not belong to the hop's kind is nil.
 type facts struct {
-	flow      flow
-	proxy     *proxy
-	pod       *pod
-	outcome   *envoyadmin.Outcome
-	step      *envoyadmin.Step
-	endpoint  *envoyadmin.Endpoint
-	direction envoyadmin.Direction
-	netns     *netns
-	packets   *iptables.Result
-	service   *servicePort
-	notRead   *NotReadError
-	dns       *resolution
-	sockets   []listening
-	policies  []k8s.PolicyVerdict
+	flow       flow
+	proxy      *proxy
+	pod        *pod
+	outcome    *envoyadmin.Outcome
+	step       *envoyadmin.Step
+	endpoint   *envoyadmin.Endpoint
+	direction  envoyadmin.Direction
+	netns      *netns
+	packets    *iptables.Result
+	service    *servicePort
+	notRead    *NotReadError
+	dns        *resolution
+	sockets    []listening
+	policies   []k8s.PolicyVerdict
+	wantedPort int // the port a missing cluster asks of the Service
 }
 
 func (t *Tracer) trace(ctx context.Context, target Target) (*Report, error) {

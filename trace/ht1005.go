@@ -1,0 +1,73 @@
+package trace
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/hoptrail/hoptrail/k8s"
+)
+
+// healthPortAnnotations tell a cloud's load balancer which port of the nodes to
+// check.
+var healthPortAnnotations = []string{
+	"service.beta.kubernetes.io/aws-load-balancer-healthcheck-port",
+	"service.beta.kubernetes.io/alibaba-cloud-loadbalancer-health-check-connect-port",
+	"service.beta.kubernetes.io/do-loadbalancer-healthcheck-port",
+	"service.beta.kubernetes.io/oci-load-balancer-health-check-port",
+	"load-balancer.hetzner.cloud/health-check-port",
+}
+
+// statusPort is where Istio's gateways answer health checks.
+const statusPort = 15021
+
+// ht1005 names a load balancer that checks a port of the nodes that the Service
+// does not have.
+func ht1005(q *inquiry) {
+	q.kind(func(n *node) {
+		s := n.facts.service
+		if s == nil || s.service == nil || s.service.Spec.Type != corev1.ServiceTypeLoadBalancer {
+			return
+		}
+		svc := s.service
+		for _, a := range healthPortAnnotations {
+			value := svc.Annotations[a]
+			port, err := strconv.Atoi(value)
+			if err != nil || int32(port) == svc.Spec.HealthCheckNodePort {
+				continue // "traffic-port" and the like follow the Service
+			}
+			var ports []string
+			known := false
+			for _, p := range svc.Spec.Ports {
+				known = known || p.NodePort == int32(port)
+				if p.NodePort != 0 {
+					ports = append(ports, fmt.Sprintf("%d (%s)", p.NodePort, p.Name))
+				}
+			}
+			if known {
+				continue
+			}
+			f := q.report(n, fmt.Sprintf("the load balancer checks port %d of the nodes (annotation %s), which is no NodePort of Service %s/%s (%s): it finds every node down", port, a, svc.Namespace, svc.Name, strings.Join(ports, ", ")),
+				fmt.Sprintf("kubectl -n %s annotate svc %s --overwrite %s=%d", svc.Namespace, svc.Name, a, healthNodePort(svc)))
+			q.proof(f, Config, Query{Area: AreaCluster, File: "services", Select: Selector{Namespace: svc.Namespace, Name: svc.Name}}, fmt.Sprintf("%q: %q", a, value), value)
+		}
+	}, KindLoadBalancer)
+}
+
+// healthNodePort is the NodePort a health check should use: that of the gateway's
+// status port, else the first.
+func healthNodePort(svc *k8s.Service) int32 {
+	for _, p := range svc.Spec.Ports {
+		if p.Port == statusPort || p.Name == "status-port" {
+			return p.NodePort
+		}
+	}
+	for _, p := range svc.Spec.Ports {
+		if p.NodePort != 0 {
+			return p.NodePort
+		}
+	}
+	return svc.Spec.HealthCheckNodePort
+}

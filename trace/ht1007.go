@@ -1,0 +1,111 @@
+package trace
+
+import (
+	"fmt"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/labels"
+
+	"github.com/hoptrail/hoptrail/iptables"
+	"github.com/hoptrail/hoptrail/k8s"
+)
+
+// ht1007 names a Service that selects no Pod or has no ready endpoint, so that
+// kube-proxy refuses what is sent to it.
+func ht1007(q *inquiry) {
+	q.kind(func(n *node) {
+		s := n.facts.service
+		if s == nil || s.port == nil || !refusedFor(n, iptables.NoEndpoints) || q.targetPortUnset(s) != "" {
+			return
+		}
+		guilty := q.serviceHopOf(n)
+		svc := s.service
+		pods, err := q.cluster.PodsSelected(q.ctx, svc.Namespace, svc.Spec.Selector)
+		q.refused(err)
+		var why []string
+		for _, p := range pods {
+			if ready, reason := p.Ready(); !ready {
+				why = append(why, p.Namespace+"/"+p.Name+": "+reason)
+			}
+		}
+		selector := labels.Set(svc.Spec.Selector).String()
+		detail := fmt.Sprintf("Service %s has no ready endpoint: ", s)
+		var fix []string
+		switch {
+		case len(pods) == 0:
+			detail += "its selector " + selector + " matches no Pod"
+			fix = append(fix, fmt.Sprintf("kubectl -n %s get pods --show-labels   # against the selector %s", svc.Namespace, selector))
+		case len(why) > 0:
+			detail += strings.Join(why, "; ")
+			fix = append(fix, fmt.Sprintf("kubectl -n %s describe pod -l %s", svc.Namespace, selector))
+		default:
+			detail += fmt.Sprintf("the %d Pods it selects are ready, its EndpointSlices hold none of them", len(pods))
+			fix = append(fix, fmt.Sprintf("kubectl -n %s get endpointslices -l kubernetes.io/service-name=%s -o yaml", svc.Namespace, svc.Name))
+		}
+		f := q.report(guilty, detail, fix...)
+		q.citeRules(f, n)
+		for _, p := range pods {
+			if ready, reason := p.Ready(); !ready {
+				pod := Query{Area: AreaCluster, File: "pods", Select: Selector{Namespace: p.Namespace, Name: p.Name}}
+				if !q.quoteConditions(f, pod, p) {
+					q.proof(f, Config, pod, reason, "")
+				}
+			}
+		}
+		q.quoteSlices(f, s)
+	}, KindNode)
+}
+
+// refusedFor says whether the node's rules refused the packet for the reason.
+func refusedFor(n *node, cause iptables.Cause) bool {
+	if n.facts.packets == nil {
+		return false
+	}
+	for _, o := range n.facts.packets.Outcomes {
+		if o.Cause == cause && (o.Verdict == iptables.Drop || o.Verdict == iptables.Reject) {
+			return true
+		}
+	}
+	return false
+}
+
+// serviceHopOf is the Service's own hop on the way to the node, else the node's.
+func (q *inquiry) serviceHopOf(n *node) *node {
+	for _, m := range q.before(n) {
+		if m.hop.Kind == KindService || m.hop.Kind == KindLoadBalancer {
+			return m
+		}
+	}
+	return n
+}
+
+// citeRules adds the rules that a node's hop quotes to a finding elsewhere.
+func (q *inquiry) citeRules(f *finding, n *node) {
+	for _, e := range n.hop.Evidence {
+		f.evidence = append(f.evidence, e.ID)
+	}
+}
+
+// quoteConditions quotes why a Pod is not ready, in its own words.
+func (q *inquiry) quoteConditions(f *finding, query Query, p *k8s.Pod) bool {
+	for _, c := range p.Status.Conditions {
+		if c.Type == "Ready" && c.Status != "True" {
+			q.proof(f, Config, query, fmt.Sprintf(`"type": "Ready", "status": %q, "reason": %q, "message": %q`, c.Status, c.Reason, c.Message), c.Message)
+			return true
+		}
+	}
+	return false
+}
+
+// quoteSlices quotes the endpoints that a Service's EndpointSlices hold.
+func (q *inquiry) quoteSlices(f *finding, s *servicePort) {
+	var lines []string
+	for _, e := range s.endpoints {
+		lines = append(lines, fmt.Sprintf(`%s %s "ready": %v`, e.From.Name, e.Addr, e.Ready))
+	}
+	query := Query{Area: AreaCluster, File: "endpointslices.discovery.k8s.io", Select: Selector{Namespace: s.service.Namespace, Labels: "kubernetes.io/service-name=" + s.service.Name}}
+	if len(lines) == 0 {
+		lines = append(lines, "no endpoint for "+s.String())
+	}
+	q.proof(f, Config, query, strings.Join(lines, "\n"), "")
+}

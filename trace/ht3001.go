@@ -1,0 +1,76 @@
+package trace
+
+import (
+	"fmt"
+
+	"k8s.io/apimachinery/pkg/labels"
+
+	"github.com/hoptrail/hoptrail/envoyadmin"
+)
+
+// ht3001 names a Gateway for the port that selects no Pod, so that nothing
+// listens.
+func ht3001(q *inquiry) {
+	q.kind(func(n *node) {
+		s := q.missingListener(n)
+		if s == nil {
+			return
+		}
+		p := n.facts.pod
+		for _, g := range q.allGateways() {
+			for _, server := range g.Spec.GetServers() {
+				if int32(server.GetPort().GetNumber()) != s.port.Port {
+					continue
+				}
+				pods, err := q.cluster.PodsOfGateway(q.ctx, g)
+				if q.refused(err) != nil || len(pods) > 0 {
+					continue
+				}
+				want := labels.Set(g.Spec.GetSelector()).String()
+				f := q.report(n, fmt.Sprintf("nothing listens on port %d of %s: Gateway %s/%s, which has a server on port %d, selects %s, and no Pod has those labels (%s has %s)", n.facts.flow.dst.Port(), p.ref, g.Namespace, g.Name, s.port.Port, want, p.ref, relevantLabels(p.obj.Labels, g.Spec.GetSelector())),
+					fmt.Sprintf("in Gateway %s/%s set spec.selector to the labels of the gateway's Pods: %s", g.Namespace, g.Name, relevantLabels(p.obj.Labels, g.Spec.GetSelector())),
+					fmt.Sprintf("kubectl get pods -A -l %s   # shows none", want))
+				q.object(f, &g.Meta, "selector", want)
+				q.proof(f, Config, Query{Area: AreaCluster, File: "pods", Select: Selector{Namespace: p.ref.namespace, Name: p.ref.name}}, jsonLabels(p.obj.Labels), "")
+				return
+			}
+		}
+	}, KindListener)
+}
+
+// missingListener is the Service through which the request came to a proxy that
+// has no listener for it; nil where the listener is not what is missing.
+func (q *inquiry) missingListener(n *node) *servicePort {
+	o := n.facts.outcome
+	if o == nil || o.Error != envoyadmin.NoListener || n.hop.State != Fail || n.facts.pod == nil || n.facts.flow.proto == "udp" {
+		return nil
+	}
+	if s := q.serviceBefore(n); s != nil && s.port != nil {
+		return s
+	}
+	return nil
+}
+
+// relevantLabels are those of have that the selector names, or all of them.
+func relevantLabels(have, selector map[string]string) string {
+	out := labels.Set{}
+	for k := range selector {
+		if v, ok := have[k]; ok {
+			out[k] = v
+		}
+	}
+	if len(out) == 0 {
+		return labels.Set(have).String()
+	}
+	return out.String()
+}
+
+// jsonLabels prints labels as kubectl's JSON does.
+func jsonLabels(l map[string]string) string {
+	keys := sortedKeys(l)
+	out := `"labels": {` + "\n"
+	for _, k := range keys {
+		out += fmt.Sprintf("    %q: %q,\n", k, l[k])
+	}
+	return out + "}"
+}

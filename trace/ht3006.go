@@ -1,0 +1,36 @@
+package trace
+
+import (
+	"fmt"
+
+	"github.com/hoptrail/hoptrail/envoyadmin"
+)
+
+// ht3006 names plain text on a TLS port, or TLS on a plain one.
+func ht3006(q *inquiry) {
+	q.kind(func(n *node) {
+		o := n.facts.outcome
+		if o == nil || n.hop.State != Fail || n.facts.direction == envoyadmin.Inbound {
+			return
+		}
+		f := n.facts.flow
+		switch {
+		case f.tls == "none" && (o.Error == envoyadmin.NoFilterChain && wantsTLS(o) || o.Error == envoyadmin.TLSRequired):
+			q.report(n, fmt.Sprintf("the client speaks plain text to %s, where every filter chain wants TLS", f.dst),
+				"ask with https://, or use the port of the plain server")
+		case f.tls != "none" && o.Error != envoyadmin.NoFilterChain && !o.Extra.DownstreamTLS && o.Terminal == "http_connection_manager":
+			q.report(n, fmt.Sprintf("the client speaks TLS to %s, where plain HTTP is served: the proxy takes the handshake for a broken request (400, DPE http1.codec_error), the client sees 'wrong version number'", f.dst),
+				"ask with http://, or use the port of the TLS server")
+		}
+	}, KindListener, KindFilterChain)
+}
+
+// wantsTLS says whether a filter chain was missed because it wants TLS.
+func wantsTLS(o *envoyadmin.Outcome) bool {
+	for _, m := range o.NearMisses {
+		if m.Kind == "filter_chain" {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,52 @@
+package trace
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/hoptrail/hoptrail/k8s"
+)
+
+// ht4008 names a VirtualService that binds to a Gateway which does not exist.
+func ht4008(q *inquiry) {
+	q.kind(func(n *node) {
+		if !unrouted(n) {
+			return
+		}
+		var have []string
+		for _, g := range q.allGateways() {
+			have = append(have, g.Namespace+"/"+g.Name)
+		}
+		for _, vs := range q.virtualServicesFor(hostOf(n.facts.flow)) {
+			if q.bindsTo(vs, n.facts.pod) {
+				continue
+			}
+			for _, name := range gatewayNames(vs.Spec.GetGateways(), vs.Namespace) {
+				if name == "mesh" || slices.Contains(have, name) {
+					continue
+				}
+				near := q.likelyGateway(name, have, n.facts.pod)
+				fix := fmt.Sprintf("in VirtualService %s/%s set spec.gateways to one that exists: %s", vs.Namespace, vs.Name, strings.Join(have, ", "))
+				if near != "" {
+					fix = fmt.Sprintf("in VirtualService %s/%s set spec.gateways to %q", vs.Namespace, vs.Name, near)
+				}
+				f := q.report(n, fmt.Sprintf("VirtualService %s/%s has the host %s and binds to Gateway %s, which does not exist", vs.Namespace, vs.Name, hostOf(n.facts.flow), name), fix)
+				q.object(f, &vs.Meta, "gateways", name)
+				return
+			}
+		}
+	}, KindRoute)
+}
+
+// likelyGateway is the Gateway that was probably meant: the nearest name, or the
+// same name in another namespace.
+func (q *inquiry) likelyGateway(name string, have []string, p *pod) string {
+	_, bare, _ := strings.Cut(name, "/")
+	for _, g := range q.gatewaysOf(p) {
+		if g.Name == bare {
+			return g.Namespace + "/" + g.Name
+		}
+	}
+	return k8s.Nearest(name, have)
+}

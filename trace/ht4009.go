@@ -1,0 +1,35 @@
+package trace
+
+import (
+	"fmt"
+
+	"github.com/hoptrail/hoptrail/envoyadmin"
+)
+
+// ht4009 names an answer that the proxy gives in the application's place: a
+// direct response, an injected fault, a rate limit, a redirect.
+func ht4009(q *inquiry) {
+	q.kind(func(n *node) {
+		o := n.facts.outcome
+		if o == nil || o.Response == nil {
+			return
+		}
+		by := ""
+		if len(n.hop.Detail.Owner) > 0 {
+			by = " of " + n.hop.Detail.Owner[0]
+		}
+		switch {
+		case n.hop.Kind == KindRoute && o.Verdict == envoyadmin.DirectResponse && o.VirtualHost != "block_all":
+			n.hop.settle(Fail, fmt.Sprintf("the route answers %d itself", o.Response.Status))
+			q.report(n, fmt.Sprintf("route %s%s answers %d itself; the request goes no further", orElse(o.Route, n.hop.Detail.Match), by, o.Response.Status),
+				"take the direct response out of the route, if the application should answer")
+		case n.hop.Kind == KindRoute && o.Verdict == envoyadmin.Redirect:
+			n.hop.settle(Fail, fmt.Sprintf("the route answers with a redirect to %s", o.Response.Location))
+			q.report(n, fmt.Sprintf("route %s%s answers %d and sends the client to %s", orElse(o.Route, orElse(n.hop.Detail.Match, o.VirtualHost)), by, o.Response.Status, o.Response.Location),
+				"trace where it leads: hoptrail "+Quote(o.Response.Location))
+		case n.hop.Kind == KindFilter && n.hop.State == Fail && (o.Flags == "FI" || o.Flags == "RL" || o.Details == "fault_filter_abort" || o.Details == "request_rate_limited" || o.Details == "local_rate_limited"):
+			q.report(n, fmt.Sprintf("filter %s%s answers %d: %s", n.hop.Detail.Name, by, o.Response.Status, n.hop.Why),
+				"take the fault or the limit out of the configuration it comes from, if it is not wanted now")
+		}
+	}, KindRoute, KindFilter)
+}

@@ -1,0 +1,95 @@
+package trace
+
+import (
+	"fmt"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/labels"
+)
+
+// ht5002 names a cluster that has no endpoint at all.
+func ht5002(q *inquiry) {
+	q.kind(func(n *node) {
+		o := n.facts.outcome
+		if o == nil || n.facts.endpoint != nil || n.hop.State != Fail {
+			return
+		}
+		if o.Cluster == "BlackHoleCluster" {
+			return
+		}
+		c, _ := parseIstioCluster(o.Cluster)
+		detail := "cluster " + o.Cluster + " has no endpoint"
+		var fix []string
+		f := q.report(n, detail)
+		svc, err := q.cluster.ServiceByHost(q.ctx, c.host, n.facts.pod.ref.namespace)
+		if q.refused(err) == nil && svc != nil {
+			s := q.behind(svc, svc.PortFor(uint16(c.port), "tcp"))
+			selector := labels.Set(svc.Spec.Selector)
+			pods, err := q.cluster.PodsSelected(q.ctx, svc.Namespace, svc.Spec.Selector)
+			q.refused(err)
+			switch {
+			case len(pods) == 0:
+				f.detail += fmt.Sprintf(": the selector %s of Service %s/%s matches no Pod", selector, svc.Namespace, svc.Name)
+				if near := q.nearLabels(svc.Namespace, svc.Spec.Selector); near != "" {
+					f.detail += "; there are Pods with " + near
+				}
+				fix = append(fix, fmt.Sprintf("kubectl -n %s get pods --show-labels   # against the selector %s", svc.Namespace, selector))
+			case c.subset != "":
+				rule, err := q.destinationRule(n.facts.pod.ref.namespace, c.host)
+				if q.refused(err) == nil && rule != nil && rule.Subset(c.subset) != nil {
+					want := labels.Set(rule.Subset(c.subset).GetLabels())
+					with := 0
+					for _, p := range pods {
+						if want.AsSelector().Matches(labels.Set(p.Labels)) {
+							with++
+						}
+					}
+					f.detail += fmt.Sprintf(": DestinationRule %s/%s subset %s wants %s; %d of %d Pods carry it", rule.Namespace, rule.Name, c.subset, want, with, len(pods))
+					fix = append(fix, fmt.Sprintf("kubectl -n %s get pods -l %s --show-labels", svc.Namespace, selector))
+					q.object(f, &rule.Meta, "subsets", c.subset)
+				}
+			default:
+				f.detail += fmt.Sprintf(": Service %s/%s selects %d Pods, none of which is a ready endpoint of port %d", svc.Namespace, svc.Name, len(pods), c.port)
+				fix = append(fix, fmt.Sprintf("kubectl -n %s get endpointslices -l kubernetes.io/service-name=%s", svc.Namespace, svc.Name))
+			}
+			q.proof(f, Config, Query{Area: AreaCluster, File: "services", Select: Selector{Namespace: svc.Namespace, Name: svc.Name}}, excerptOf(svc.Raw, "selector"), "selector")
+			q.quoteSlices(f, s)
+			if s.port != nil {
+				q.quoteNoEndpoints(f, s)
+			}
+		}
+		if len(fix) == 0 {
+			fix = append(fix, "istioctl pc endpoints "+n.facts.pod.ref.name+"."+n.facts.pod.ref.namespace+" --cluster '"+o.Cluster+"'")
+		}
+		f.fix = fix
+	}, KindEndpoint)
+}
+
+// nearLabels are the values that Pods of the namespace have for the keys of a
+// selector that matches none.
+func (q *inquiry) nearLabels(namespace string, selector map[string]string) string {
+	pods, err := q.cluster.Pods(q.ctx, namespace)
+	q.refused(err)
+	var out []string
+	for _, p := range pods {
+		for _, k := range sortedKeys(selector) {
+			if v, ok := p.Labels[k]; ok && !contains(out, k+"="+v) {
+				out = append(out, k+"="+v)
+			}
+		}
+	}
+	if len(out) > 5 {
+		out = out[:5]
+	}
+	return strings.Join(out, ", ")
+}
+
+// quoteNoEndpoints quotes the rule by which a node that was read refuses the
+// Service.
+func (q *inquiry) quoteNoEndpoints(f *finding, s *servicePort) {
+	for _, key := range sortedKeys(q.nodes) {
+		if ns := q.nodes[key]; ns.notRead == nil && q.quote(f, Config, ns.query(saveV4), s.String()+" has no endpoints") {
+			return
+		}
+	}
+}

@@ -1,0 +1,50 @@
+package trace
+
+import (
+	"fmt"
+	"strings"
+)
+
+// ht5003 names endpoints that the proxy keeps out: ejected by outlier detection,
+// or failing its health checks.
+func ht5003(q *inquiry) {
+	byCluster := map[string][]*node{}
+	var order []string
+	q.kind(func(n *node) {
+		e := n.facts.endpoint
+		if e == nil || e.Health != "unhealthy" || !strings.Contains(e.Why, "failed_outlier_check") && !strings.Contains(e.Why, "failed_active_hc") && !strings.Contains(e.Why, "failed_active_health_check") {
+			return
+		}
+		key := n.facts.proxy.pod.String() + " " + n.facts.outcome.Cluster
+		if byCluster[key] == nil {
+			order = append(order, key)
+		}
+		byCluster[key] = append(byCluster[key], n)
+	}, KindEndpoint)
+	for _, key := range order {
+		nodes := byCluster[key]
+		n := nodes[0]
+		var addrs []string
+		for _, m := range nodes {
+			addrs = append(addrs, m.facts.endpoint.Address+" ("+m.facts.endpoint.Why+")")
+		}
+		total := len(n.facts.outcome.Endpoints)
+		f := q.report(n, fmt.Sprintf("%d of %d endpoints of %s are out: %s", len(nodes), total, n.facts.outcome.Cluster, strings.Join(addrs, ", ")),
+			"look at what the application answered before: kubectl logs of the Pods, and the 5xx lines of the proxy's access log",
+			"an ejection ends by itself after outlierDetection.baseEjectionTime times the number of ejections")
+		if len(nodes) < total {
+			f.severity = SeverityWarning
+		}
+		for _, m := range nodes[1:] {
+			for _, e := range m.hop.Evidence {
+				f.evidence = append(f.evidence, e.ID)
+			}
+		}
+		if c, ok := parseIstioCluster(n.facts.outcome.Cluster); ok {
+			rule, err := q.destinationRule(n.facts.pod.ref.namespace, c.host)
+			if q.refused(err) == nil && rule != nil {
+				q.object(f, &rule.Meta, "trafficPolicy", "outlierDetection")
+			}
+		}
+	}
+}

@@ -1,0 +1,83 @@
+package trace
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+)
+
+// ht5004 names a proxy whose endpoints for a Service are not those of its
+// EndpointSlices: it was not told, or did not take, the newest ones.
+func ht5004(q *inquiry) {
+	seen := map[string]bool{}
+	q.kind(func(n *node) {
+		o := n.facts.outcome
+		if o == nil || n.facts.proxy == nil {
+			return
+		}
+		c, ok := parseIstioCluster(o.Cluster)
+		key := n.facts.proxy.pod.String() + " " + o.Cluster
+		if !ok || c.direction != "outbound" || c.subset != "" || seen[key] {
+			return
+		}
+		seen[key] = true
+		svc, err := q.cluster.ServiceByHost(q.ctx, c.host, n.facts.pod.ref.namespace)
+		if q.refused(err) != nil || svc == nil || svc.Spec.ClusterIP == "None" {
+			return
+		}
+		s := q.behind(svc, svc.PortFor(uint16(c.port), "tcp"))
+		if s.port == nil || s.notRead != nil {
+			return
+		}
+		// Istio may send unready endpoints too, as unhealthy: any address of the
+		// slices is known to it.
+		var known, ready, have, stale, absent []string
+		for _, e := range s.endpoints {
+			known = append(known, e.Addr.String())
+			if e.Ready {
+				ready = append(ready, e.Addr.String())
+			}
+		}
+		for _, e := range o.Endpoints {
+			if _, err := netip.ParseAddrPort(e.Address); err != nil {
+				return // not addresses: names, or internal listeners
+			}
+			have = append(have, e.Address)
+			if !slices.Contains(known, e.Address) {
+				stale = append(stale, e.Address)
+			}
+		}
+		for _, a := range ready {
+			if !slices.Contains(have, a) {
+				absent = append(absent, a)
+			}
+		}
+		if len(stale) == 0 && len(absent) == 0 || len(have) == 0 {
+			return
+		}
+		f := q.report(n, fmt.Sprintf("the Envoy of %s sends %s to %s; the EndpointSlices of Service %s hold %s", n.facts.proxy.pod, o.Cluster, strings.Join(have, ", "), s, strings.Join(known, ", ")),
+			"istioctl proxy-status   # is this proxy's EDS SYNCED?",
+			fmt.Sprintf("kubectl -n %s logs deploy/istiod | grep %s", "istio-system", n.facts.proxy.pod.name),
+			fmt.Sprintf("restart the proxy if it stays behind: kubectl -n %s delete pod %s", n.facts.proxy.pod.namespace, n.facts.proxy.pod.name))
+		if len(stale) < len(have) {
+			f.effect = Degraded
+		}
+		if len(stale) == 0 {
+			f.severity, f.effect = SeverityWarning, ""
+		}
+		q.quoteSlices(f, s)
+		q.quote(f, Config, n.facts.proxy.pod.query(AreaProxy, configDump), quotedHosts(append(stale, have...))...)
+	}, KindEndpoint)
+}
+
+// quotedHosts are the hosts of addresses as JSON quotes them.
+func quotedHosts(addrs []string) []string {
+	out := make([]string, 0, len(addrs))
+	for _, a := range addrs {
+		if ap, err := netip.ParseAddrPort(a); err == nil {
+			out = append(out, `"`+ap.Addr().String()+`"`)
+		}
+	}
+	return out
+}

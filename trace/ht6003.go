@@ -1,0 +1,44 @@
+package trace
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/hoptrail/hoptrail/k8s"
+)
+
+// ht6003 names a NetworkPolicy that does not let the packet pass.
+func ht6003(q *inquiry) {
+	q.kind(func(n *node) {
+		for _, v := range n.facts.policies {
+			if v.State != k8s.PolicyDenied {
+				continue
+			}
+			var names []string
+			for _, r := range v.Policies {
+				names = append(names, r.String())
+			}
+			side := "ingress of Pod " + n.facts.pod.ref.String()
+			if v.Egress {
+				side = "egress of the Pod that sends"
+			}
+			f := q.report(n, fmt.Sprintf("%s does not let %s reach port %d (%s): %s", strings.Join(names, ", "), n.facts.flow.from, n.facts.flow.dst.Port(), side, v.Reason),
+				fmt.Sprintf("allow port %d from %s in a NetworkPolicy of namespace %s", n.facts.flow.dst.Port(), n.facts.flow.from, n.facts.pod.ref.namespace),
+				"whether it is enforced depends on the CNI: flannel alone enforces none")
+			for _, r := range v.Policies {
+				meta, err := q.cluster.Object(q.ctx, r.Kind, r.Namespace, r.Name)
+				if q.refused(err) == nil && meta != nil {
+					q.object(f, meta, "spec", r.Name)
+					q.proof(f, Config, Query{Area: AreaCluster, File: resourceOf(meta.APIVersion, meta.Kind), Select: Selector{Namespace: r.Namespace, Name: r.Name}}, fmt.Sprintf(`"kind": %q, "name": %q, "namespace": %q`, r.Kind, r.Name, r.Namespace), r.Name)
+				}
+			}
+			for _, p := range q.proxiesInOrder() {
+				for _, l := range p.lines {
+					if l.entry.UpstreamHost() == n.facts.flow.dst.String() && strings.Contains(l.entry.Details(), "connection_timeout") {
+						q.proof(f, Observed, p.pod.query(AreaProxy, accessLog), l.entry.Raw, "connection_timeout")
+					}
+				}
+			}
+		}
+	}, KindPod)
+}

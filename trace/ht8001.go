@@ -1,0 +1,38 @@
+package trace
+
+import (
+	"fmt"
+	"strings"
+)
+
+// ht8001 names an application that does not listen where the request goes: on
+// the loopback only, or on another port.
+func ht8001(q *inquiry) {
+	q.kind(func(n *node) {
+		if n.hop.State != Fail || n.facts.pod == nil || n.facts.sockets == nil {
+			return
+		}
+		dst := n.facts.flow.dst
+		p := n.facts.pod
+		fix := fmt.Sprintf("let the application listen on 0.0.0.0:%d", dst.Port())
+		var ports []string
+		for _, s := range n.facts.sockets {
+			if s.port >= 15000 && s.port <= 15090 {
+				continue
+			}
+			ports = append(ports, s.String())
+		}
+		detail := fmt.Sprintf("nothing in Pod %s listens on %s", p.ref, dst)
+		if len(ports) > 0 {
+			detail += "; its sockets are " + strings.Join(ports, ", ")
+		}
+		f := q.report(n, detail, fix+", or point the Service's targetPort at the port it has", fmt.Sprintf("kubectl -n %s exec %s -- ss -tlnp", p.ref.namespace, p.ref.name))
+		for _, proxy := range q.proxiesInOrder() {
+			for _, l := range proxy.lines {
+				if strings.Contains(strings.ToLower(strings.ReplaceAll(l.entry.TransportFailure()+l.entry.Details(), "_", " ")), "connection refused") {
+					q.proof(f, Observed, proxy.pod.query(AreaProxy, accessLog), l.entry.Raw, "refused")
+				}
+			}
+		}
+	}, KindApp)
+}
