@@ -58,9 +58,8 @@ func outcome(h *trace.Hop) string {
 	var s string
 	switch h.State {
 	case trace.Fail, trace.Unknown, "":
-		s = h.Summary
-		if s == "" {
-			s = h.Why
+		if s = h.Why; s == "" {
+			s = h.Summary
 		}
 		if d.Flags != "" && !strings.Contains(s, d.Flags) {
 			s = d.Flags + ": " + s
