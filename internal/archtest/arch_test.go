@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -83,7 +84,22 @@ func root(t *testing.T) string {
 
 var fset = token.NewFileSet()
 
+var (
+	parseOnce sync.Once
+	parsed    []*file
+)
+
+// files parses the module once.
 func files(t *testing.T) []*file {
+	t.Helper()
+	parseOnce.Do(func() { parsed = parse(t) })
+	if len(parsed) < 10 {
+		t.Fatalf("only %d Go files", len(parsed))
+	}
+	return parsed
+}
+
+func parse(t *testing.T) []*file {
 	t.Helper()
 	top := root(t)
 	var out []*file
@@ -109,12 +125,12 @@ func files(t *testing.T) []*file {
 			return err
 		}
 		rel = filepath.ToSlash(rel)
-		parsed, err := parser.ParseFile(fset, p, nil, parser.ParseComments)
+		tree, err := parser.ParseFile(fset, p, nil, parser.ParseComments)
 		if err != nil {
 			return err
 		}
-		f := &file{pkg: path.Dir(rel), path: rel, test: strings.HasSuffix(name, "_test.go"), ast: parsed, imports: map[string]string{}}
-		for _, spec := range parsed.Imports {
+		f := &file{pkg: path.Dir(rel), path: rel, test: strings.HasSuffix(name, "_test.go"), ast: tree, imports: map[string]string{}}
+		for _, spec := range tree.Imports {
 			target, err := strconv.Unquote(spec.Path.Value)
 			if err != nil {
 				return err
@@ -133,9 +149,6 @@ func files(t *testing.T) []*file {
 	})
 	if err != nil {
 		t.Fatal(err)
-	}
-	if len(out) < 10 {
-		t.Fatalf("only %d Go files below %s", len(out), top)
 	}
 	return out
 }
