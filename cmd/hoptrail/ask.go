@@ -11,6 +11,7 @@ import (
 
 	"github.com/hoptrail/hoptrail/internal/report"
 	"github.com/hoptrail/hoptrail/internal/sanitize"
+	"github.com/hoptrail/hoptrail/internal/snapshot"
 	"github.com/hoptrail/hoptrail/trace"
 )
 
@@ -22,11 +23,17 @@ func ask(ctx context.Context, s *streams, o *outputOptions, src *source, target 
 		return err
 	}
 	var r *trace.Report
+	var rec *snapshot.Recorder
 	if format == "" {
-		r, err = askOnScreen(ctx, s, o, src, target)
+		r, rec, err = askOnScreen(ctx, s, o, src, target)
 	} else {
+		if o.record != "" {
+			if rec, err = src.recorder(o.record); err != nil {
+				return err
+			}
+		}
 		p := &progress{w: s.err, on: s.errTTY, since: time.Now()}
-		r, err = walk(ctx, o, src, target, p.event)
+		r, err = walk(ctx, o, src, rec, target, p.event)
 		p.clear()
 		if err == nil {
 			r = o.masked(r)
@@ -36,16 +43,16 @@ func ask(ctx context.Context, s *streams, o *outputOptions, src *source, target 
 	if err != nil {
 		return err
 	}
-	if o.record != "" {
-		if err := src.record(o.record); err != nil {
+	if o.record != "" && rec != nil {
+		if err := rec.Close(); err != nil {
 			return err
 		}
 	}
 	return verdictStatus(r)
 }
 
-// walk makes one trace within the time limit.
-func walk(ctx context.Context, o *outputOptions, src *source, target trace.Target, progress func(trace.Event)) (*trace.Report, error) {
+// walk makes one trace within the time limit, through rec unless that is nil.
+func walk(ctx context.Context, o *outputOptions, src *source, rec *snapshot.Recorder, target trace.Target, progress func(trace.Event)) (*trace.Report, error) {
 	if o.timeout > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, o.timeout)
@@ -55,6 +62,9 @@ func walk(ctx context.Context, o *outputOptions, src *source, target trace.Targe
 		src.cluster.Reset()
 	}
 	tracer := &trace.Tracer{Source: src, Version: version(), Progress: progress, Lenient: src.live()}
+	if rec != nil {
+		tracer.Source = rec
+	}
 	r, err := tracer.Trace(ctx, target)
 	if errors.Is(err, context.DeadlineExceeded) {
 		return nil, fmt.Errorf("trace: not finished within %s (--timeout)", o.timeout)

@@ -7,9 +7,11 @@ import (
 	"io/fs"
 	"os"
 	"strings"
+	"sync"
 
 	"github.com/hoptrail/hoptrail/internal/privacy"
 	"github.com/hoptrail/hoptrail/internal/report"
+	"github.com/hoptrail/hoptrail/internal/snapshot"
 	"github.com/hoptrail/hoptrail/trace"
 	"github.com/hoptrail/hoptrail/tui"
 )
@@ -24,15 +26,41 @@ func (o *outputOptions) masked(r *trace.Report) *trace.Report {
 }
 
 // askOnScreen shows the trace in the terminal UI until the user quits. The
-// report is that of the last complete trace, nil if there was none.
-func askOnScreen(ctx context.Context, s *streams, o *outputOptions, src *source, target trace.Target) (*trace.Report, error) {
+// report is that of the last complete trace, nil if there was none; the recorder
+// holds what it read.
+func askOnScreen(ctx context.Context, s *streams, o *outputOptions, src *source, target trace.Target) (*trace.Report, *snapshot.Recorder, error) {
+	var mu sync.Mutex
+	var last *snapshot.Recorder
+	var lastPath string
 	session := tui.Session{
 		Trace: func(ctx context.Context, t trace.Target, progress func(tui.Event)) (*trace.Report, error) {
-			return walk(ctx, o, src, t, func(e trace.Event) { progress(tui.Event(e)) })
+			path := o.record
+			if path == "" {
+				path = freeName(t.Host, "tar.gz")
+			}
+			rec, err := src.recorder(path)
+			if err != nil {
+				return nil, err
+			}
+			r, err := walk(ctx, o, src, rec, t, func(e trace.Event) { progress(tui.Event(e)) })
+			if err == nil {
+				mu.Lock()
+				last, lastPath = rec, path
+				mu.Unlock()
+			}
+			return r, err
 		},
 		Target: target,
 		Export: func(_ context.Context, kind string, r *trace.Report) (string, error) {
-			return export(src, kind, r)
+			if kind != "snapshot" {
+				return export(kind, r)
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			if last == nil {
+				return "", errors.New("export: no trace is complete yet")
+			}
+			return lastPath, last.Close()
 		},
 		Render:  func(r *trace.Report, format string) string { return report.String(r, report.Format(format)) },
 		Live:    src.live(),
@@ -46,40 +74,39 @@ func askOnScreen(ctx context.Context, s *streams, o *outputOptions, src *source,
 	}
 	r, err := tui.Run(ctx, session, s.in, s.out, os.Environ())
 	if errors.Is(err, tui.ErrInterrupted) {
-		return nil, &exitError{code: exitInterrupted}
+		err = &exitError{code: exitInterrupted}
 	}
-	return r, err
+	mu.Lock()
+	defer mu.Unlock()
+	return r, last, err
 }
 
-// export writes what the terminal UI asks for into a new file of the working
-// directory and returns its name.
-func export(src *source, kind string, r *trace.Report) (string, error) {
-	ext := map[string]string{"json": "json", "markdown": "md", "snapshot": "tar.gz"}[kind]
+// export writes a report into a new file of the working directory and returns
+// its name. kind is json or markdown.
+func export(kind string, r *trace.Report) (string, error) {
+	ext := map[string]string{"json": "json", "markdown": "md"}[kind]
 	if ext == "" {
 		return "", fmt.Errorf("export: %q is neither json, markdown nor snapshot", kind)
 	}
-	stem := "hoptrail-" + fileName(r.Target.Host)
-	for n := 1; n < 1000; n++ {
-		name := fmt.Sprintf("%s-%d.%s", stem, n, ext)
-		f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-		if errors.Is(err, fs.ErrExist) {
-			continue
-		}
-		if err != nil {
-			return "", fmt.Errorf("export: %w", err)
-		}
-		if kind == "snapshot" {
-			// The recorder writes by name; the empty file only reserved it.
-			err = errors.Join(f.Close(), os.Remove(name), src.record(name))
-		} else {
-			err = errors.Join(report.Write(f, r, report.Format(kind), report.Options{}), f.Close())
-		}
-		if err != nil {
-			return "", fmt.Errorf("export: %w", err)
-		}
-		return name, nil
+	name := freeName(r.Target.Host, ext)
+	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return "", fmt.Errorf("export: %w", err)
 	}
-	return "", fmt.Errorf("export: %s-1.%s to %s-999.%s are taken", stem, ext, stem, ext)
+	if err := errors.Join(report.Write(f, r, report.Format(kind), report.Options{}), f.Close()); err != nil {
+		return "", fmt.Errorf("export: %w", err)
+	}
+	return name, nil
+}
+
+// freeName returns a name in the working directory that nothing has yet.
+func freeName(host, ext string) string {
+	for n := 1; ; n++ {
+		name := fmt.Sprintf("hoptrail-%s-%d.%s", fileName(host), n, ext)
+		if _, err := os.Lstat(name); errors.Is(err, fs.ErrNotExist) || n == 9999 {
+			return name
+		}
+	}
 }
 
 // fileName makes a host fit for a file's name.

@@ -36,8 +36,16 @@ func (s *source) home(from string) string {
 // Close ends the source; for a live cluster it removes what was created there.
 func (s *source) Close() error { return s.close() }
 
-// record writes everything that was read so far into a new folder or archive.
-func (s *source) record(string) error { return errors.New("record: not built in yet") }
+// recorder returns the source again as one that keeps what it gives, to be
+// written to path: what a trace of the recording reads is what this one read.
+func (s *source) recorder(path string) (*snapshot.Recorder, error) {
+	r, err := snapshot.NewRecorder(s, path)
+	if err != nil {
+		return nil, err
+	}
+	r.Describe(s.name, s.notes)
+	return r, nil
+}
 
 // openSource opens what the flags name: --snapshot, else the live cluster.
 func openSource(s *streams, o *traceOptions) (*source, error) {
@@ -52,7 +60,7 @@ func openSource(s *streams, o *traceOptions) (*source, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &source{Source: cluster, name: cluster.Context(), close: cluster.Close, cluster: cluster}, nil
+	return &source{Source: snapshot.Redact(cluster), name: cluster.Context(), close: cluster.Close, cluster: cluster}, nil
 }
 
 // openDemo opens a world of the binary.
@@ -69,7 +77,11 @@ func openDemo(w demoWorld) (*source, error) {
 }
 
 func ofSnapshot(name string, snap *snapshot.Snapshot) *source {
-	return &source{Source: snap, name: name, notes: snap.Meta().Notes, close: snap.Close}
+	meta := snap.Meta()
+	if meta.Cluster != "" {
+		name = meta.Cluster
+	}
+	return &source{Source: snapshot.Redact(snap), name: name, notes: meta.Notes, close: snap.Close}
 }
 
 // closing closes a source at the end of a command. What goes wrong then is said

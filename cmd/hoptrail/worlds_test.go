@@ -97,7 +97,7 @@ func traceDemo(t *testing.T, w demoWorld, c demoCase) *trace.Report {
 			t.Error(err)
 		}
 	}()
-	r, err := walk(t.Context(), &outputOptions{}, src, target, nil)
+	r, err := walk(t.Context(), &outputOptions{}, src, nil, target, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -173,7 +173,7 @@ func BenchmarkTraceToText(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		r, err := walk(b.Context(), &outputOptions{}, src, target, nil)
+		r, err := walk(b.Context(), &outputOptions{}, src, nil, target, nil)
 		if err != nil {
 			b.Fatal(err)
 		}
