@@ -15,6 +15,7 @@ import (
 	"google.golang.org/protobuf/types/known/anypb"
 
 	"github.com/hoptrail/hoptrail/envoyadmin/matcher"
+	"github.com/hoptrail/hoptrail/envoyadmin/route"
 )
 
 // Effect says what a filter does to the request.
@@ -42,7 +43,10 @@ type Step struct {
 	Probability float64
 	Response    *Response
 	Delay       string // a delay it injects, as "5s"
-	Shadow      string // what shadow rules would have said
+	// Limit says that it refuses only what goes beyond a limit (of rate, size or load), in words; empty for one that
+	// judges the request itself.
+	Limit  string
+	Shadow string // what shadow rules would have said
 	// From says whose configuration was used, where not the filter's own: weighted cluster, route, virtual host.
 	From string
 }
@@ -67,8 +71,10 @@ type Result struct {
 	MayReroute string
 	// Terminal is the last filter's name: the router, as a rule.
 	Terminal string
-	// UpstreamALPN is set by istio.alpn: what is offered to the upstream by application protocol, empty where not.
+	// UpstreamALPN is set by istio.alpn: what is offered to the upstream where it speaks the same protocol as the client.
 	UpstreamALPN []string
+	// ALPNByProtocol is the same for each upstream protocol: http/1.0, http/1.1, h2.
+	ALPNByProtocol map[string][]string
 }
 
 // Refused returns the step that surely answers the request, nil where none does.
@@ -92,9 +98,11 @@ func (r *Result) Doubts() []*Step {
 	return out
 }
 
-// Run walks the filters. perFilter are the typed_per_filter_config maps that apply, the most specific first
-// (route.Outcome.PerFilter); hasRoute is false where no route was found, in which case they are empty. ecds returns
-// the configuration of a filter that is discovered (config_discovery) by name, nil where it is not known; it may be nil.
+// Run is Walk for a caller that has only the typed_per_filter_config maps of a route, the most specific first.
 func Run(filters []*hcmv3.HttpFilter, perFilter []map[string]*anypb.Any, hasRoute bool, req *matcher.Request, ecds func(name string) *anypb.Any) Result {
-	return run(filters, perFilter, hasRoute, req, ecds)
+	o := &route.Outcome{}
+	if hasRoute {
+		o.PerFilter = perFilter
+	}
+	return Walk(filters, o, req, ecds)
 }

@@ -1,16 +1,261 @@
 package httpfilter
 
 import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	xdsv3 "github.com/cncf/xds/go/xds/type/v3"
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	matchingv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/common/matching/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
+	"google.golang.org/protobuf/types/known/structpb"
 
 	"github.com/hoptrail/hoptrail/envoyadmin/matcher"
+	"github.com/hoptrail/hoptrail/envoyadmin/route"
 )
 
-func run(filters []*hcmv3.HttpFilter, _ []map[string]*anypb.Any, _ bool, req *matcher.Request, _ func(string) *anypb.Any) Result {
-	r := Result{Request: req}
-	for _, f := range filters {
-		r.Steps = append(r.Steps, Step{Name: f.GetName(), Why: "not evaluated"})
+const maxFilters = 512
+
+// runner walks the filters; req is the request as the filters so far left it.
+type runner struct {
+	req     *matcher.Request
+	outcome *route.Outcome
+	ecds    func(string) *anypb.Any
+	res     *Result
+}
+
+// filter is one filter with the configuration that applies to it.
+type filter struct {
+	name string
+	typ  string     // message name of its configuration
+	cfg  *anypb.Any // of the connection manager
+	over *anypb.Any // of the most specific level that has one, nil where none
+	from string     // that level
+}
+
+// Walk goes through the filters for a request whose route is o; nil, or an outcome without a route, where there is none.
+// ecds returns the configuration of a filter that is discovered (config_discovery) by name, nil where it is not known;
+// it may be nil itself. The walk goes on behind a filter that refuses, so that all is seen; Refused tells the first.
+func Walk(filters []*hcmv3.HttpFilter, o *route.Outcome, req *matcher.Request, ecds func(name string) *anypb.Any) Result {
+	if o == nil {
+		o = &route.Outcome{}
 	}
-	return r
+	work := *req
+	work.Headers = slices.Clone(req.Headers)
+	work.Env.Metadata = maps.Clone(req.Env.Metadata)
+	work.Env.FilterState = maps.Clone(req.Env.FilterState)
+	if o.Route != nil {
+		work.Env.RouteMetadata = o.Route.GetMetadata().GetFilterMetadata()
+	}
+	res := Result{}
+	r := runner{req: &work, outcome: o, ecds: ecds, res: &res}
+	for i, f := range filters {
+		if i == maxFilters {
+			res.Steps = append(res.Steps, Step{Name: f.GetName(), Why: fmt.Sprintf("only the first %d filters are evaluated", maxFilters)})
+			break
+		}
+		s := r.one(f)
+		s.Name = f.GetName()
+		res.Steps = append(res.Steps, s)
+	}
+	res.Request = r.req
+	return res
+}
+
+// one evaluates one filter.
+func (r *runner) one(f *hcmv3.HttpFilter) Step {
+	if matcher.HasUnknown(f) {
+		return Step{Why: "the filter's entry has a field this version of the API does not know"}
+	}
+	cfg := f.GetTypedConfig()
+	if d := f.GetConfigDiscovery(); d != nil {
+		cfg = nil
+		if r.ecds != nil {
+			cfg = r.ecds(f.GetName())
+		}
+		if cfg == nil {
+			cfg = d.GetDefaultConfig()
+		}
+		if cfg == nil {
+			return Step{Why: "its configuration is discovered (ECDS) and not in the dump"}
+		}
+	}
+	disabled := f.GetDisabled()
+	over, from, set := r.override(f.GetName())
+	if set != nil {
+		disabled = *set
+	}
+	fl := filter{name: f.GetName(), typ: matcher.TypeName(cfg), cfg: cfg, over: over, from: from}
+	s := Step{Type: fl.typ}
+	switch {
+	case disabled && from != "":
+		s.Effect, s.Why, s.From = Disabled, "turned off", from
+	case disabled:
+		s.Effect, s.Why = Disabled, "turned off, and no route turns it on"
+	default:
+		s = r.evaluate(&fl)
+		s.Type = fl.typ
+		if over != nil && s.From == "" && s.Effect != Silent {
+			s.From = from
+		}
+	}
+	return s
+}
+
+var levels = [...]string{"weighted cluster", "route", "virtual host", "route configuration"}
+
+// override finds what the route says of a filter: its configuration at the most specific level that has one, and
+// whether the most specific level that names it turns it off.
+func (r *runner) override(name string) (cfg *anypb.Any, from string, disabled *bool) {
+	for _, m := range r.outcome.PerFilter {
+		a, ok := m[name]
+		if !ok {
+			continue
+		}
+		off := false
+		inner := a
+		if matcher.TypeName(a) == "envoy.config.route.v3.FilterConfig" {
+			fc := &routev3.FilterConfig{}
+			if proto.Unmarshal(a.GetValue(), fc) == nil {
+				inner, off = fc.GetConfig(), fc.GetDisabled()
+			}
+		}
+		if disabled == nil {
+			disabled = &off
+			from = r.levelOf(m)
+		}
+		if off || inner.GetTypeUrl() == "" {
+			continue
+		}
+		if !*disabled {
+			from = r.levelOf(m)
+		}
+		return inner, from, disabled
+	}
+	return nil, from, disabled
+}
+
+// levelOf names the level a typed_per_filter_config belongs to.
+func (r *runner) levelOf(m map[string]*anypb.Any) string {
+	same := func(n map[string]*anypb.Any) bool {
+		return len(n) == len(m) && len(n) > 0 && maps.EqualFunc(n, m, func(a, b *anypb.Any) bool { return a == b })
+	}
+	switch {
+	case same(r.outcome.Route.GetTypedPerFilterConfig()):
+		return levels[1]
+	case same(r.outcome.Host.GetTypedPerFilterConfig()):
+		return levels[2]
+	case r.outcome.Route == nil:
+		return "route"
+	}
+	for _, c := range r.outcome.Route.GetRoute().GetWeightedClusters().GetClusters() {
+		if same(c.GetTypedPerFilterConfig()) {
+			return levels[0]
+		}
+	}
+	return levels[3]
+}
+
+// undecidable is the step of a filter whose configuration cannot be read.
+func undecidable(err error) Step {
+	return Step{Why: "its configuration cannot be evaluated: " + err.Error()}
+}
+
+// calls names what a filter asks.
+func grpcCall(g *corev3.GrpcService) (call, cluster string) {
+	if e := g.GetEnvoyGrpc(); e != nil {
+		return "cluster " + e.GetClusterName(), e.GetClusterName()
+	}
+	if u := g.GetGoogleGrpc().GetTargetUri(); u != "" {
+		return u, ""
+	}
+	return "", ""
+}
+
+func httpCall(u *corev3.HttpUri) (call, cluster string) {
+	if c := u.GetCluster(); c != "" {
+		return "cluster " + c + " (" + u.GetUri() + ")", c
+	}
+	return u.GetUri(), ""
+}
+
+func list(s string) []string {
+	if s == "" {
+		return nil
+	}
+	return []string{s}
+}
+
+// missing says that the proxy has no such cluster.
+func (r *runner) missing(cluster string) bool {
+	return cluster != "" && r.req.Env.KnownCluster != nil && !r.req.Env.KnownCluster(cluster)
+}
+
+// setMetadata stores a value in the dynamic metadata.
+func (r *runner) setMetadata(ns, key string, v *structpb.Value) {
+	if r.req.Env.Metadata == nil {
+		r.req.Env.Metadata = map[string]*structpb.Struct{}
+	}
+	s := &structpb.Struct{Fields: map[string]*structpb.Value{}}
+	if old := r.req.Env.Metadata[ns]; old != nil {
+		maps.Copy(s.Fields, old.GetFields())
+	}
+	s.Fields[key] = v
+	r.req.Env.Metadata[ns] = s
+}
+
+// delegate is a filter behind a matcher (ExtensionWithMatcher): skipped where the matcher says so.
+func (r *runner) delegate(f *filter) Step {
+	m := &matchingv3.ExtensionWithMatcher{}
+	if err := matcher.Unpack(f.cfg, m); err != nil {
+		return undecidable(err)
+	}
+	tree := m.GetXdsMatcher()
+	if f.over != nil {
+		o := &matchingv3.ExtensionWithMatcherPerRoute{}
+		if err := matcher.Unpack(f.over, o); err != nil {
+			return undecidable(err)
+		}
+		tree = o.GetXdsMatcher()
+	}
+	if tree == nil {
+		return Step{Why: "its matcher is of an old kind that is not evaluated"}
+	}
+	found := matcher.Eval(tree, r.req, r.req.Env.Regex)
+	if found.Verdict == matcher.Undecided {
+		return Step{Why: "its matcher: " + found.Why}
+	}
+	inner := m.GetExtensionConfig().GetTypedConfig()
+	if found.Verdict == matcher.Yes {
+		switch n := matcher.TypeName(found.Action.GetTypedConfig()); n {
+		case "envoy.extensions.filters.common.matcher.action.v3.SkipFilter":
+			return Step{Effect: Disabled, Why: "skipped by its matcher: " + strings.Join(found.Trail, ", ")}
+		default:
+			if matcher.TypeName(inner) == compositeType {
+				return Step{Why: "its matcher runs another filter (" + n + "), which is not evaluated: " + strings.Join(found.Trail, ", ")}
+			}
+			return Step{Why: "its matcher's action " + n + " is not known"}
+		}
+	}
+	if matcher.TypeName(inner) == compositeType {
+		return Step{Effect: Silent}
+	}
+	in := filter{name: f.name, typ: matcher.TypeName(inner), cfg: inner}
+	return r.evaluate(&in)
+}
+
+const compositeType = "envoy.extensions.filters.http.composite.v3.Composite"
+
+// typedStruct is the JSON of a configuration whose type is not linked, nil where there is none.
+func typedStruct(a *anypb.Any) *structpb.Struct {
+	t := &xdsv3.TypedStruct{}
+	if strings.HasSuffix(a.GetTypeUrl(), ".TypedStruct") && proto.Unmarshal(a.GetValue(), t) == nil {
+		return t.GetValue()
+	}
+	return nil
 }

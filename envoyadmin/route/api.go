@@ -49,6 +49,7 @@ type Outcome struct {
 	Possible    []string // where undetermined: what it may be, in words, in the order Envoy would try
 
 	VirtualHost string
+	Host        *routev3.VirtualHost
 	Route       *routev3.Route // nil where none was chosen
 	RouteIndex  int            // in the virtual host's list, or -1
 	Match       string         // the match in words: "prefix /simple/nginx"

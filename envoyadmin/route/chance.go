@@ -156,3 +156,16 @@ func describeFraction(rf *corev3.RuntimeFractionalPercent) string {
 	}
 	return p + " of requests"
 }
+
+// Fraction is the share of requests, 0 to 1, for which a runtime fraction holds; nil holds for none of them. The note
+// says where a runtime key that is not known was taken at its default.
+func Fraction(rf *corev3.RuntimeFractionalPercent, env *matcher.Env) (share float64, note string) {
+	if rf == nil {
+		return 0, ""
+	}
+	c := fraction(rf, env)
+	if c.mod == 0 {
+		return 1, c.note
+	}
+	return float64(min(c.hi, c.mod)) / float64(c.mod), c.note
+}

@@ -120,6 +120,9 @@ func (t *Table) decide(req *matcher.Request, choice HostChoice, vh *routev3.Virt
 		d.Notes = append(d.Notes, "matcher: "+strings.Join(f.Trail, ", "))
 	}
 	t.walk(&d, v, vh, routes)
+	for i := range d.Outcomes {
+		d.Outcomes[i].Host = vh
+	}
 	return d
 }
 

@@ -8,6 +8,10 @@ import (
 	"github.com/hoptrail/hoptrail/envoyadmin/matcher"
 )
 
+// Format expands a substitution format string (%REQ(x)%, %PROTOCOL%) for a request. known is false where a value is not
+// known here; its operator then stays as written.
+func Format(s string, req *matcher.Request) (out string, known bool) { return format(s, req, nil) }
+
 // format expands a substitution format string (%REQ(x)%, %PROTOCOL%) for a request, optionally with the response
 // headers so far. An operator whose value is not known here stays as written, and known is false.
 func format(s string, req *matcher.Request, resp []matcher.Header) (out string, known bool) {

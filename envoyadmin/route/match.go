@@ -9,6 +9,16 @@ import (
 	"github.com/hoptrail/hoptrail/envoyadmin/matcher"
 )
 
+// Matches decides one route match on its own, as filters that have matches of their own (JWT rules) do. A fraction of
+// requests is undecided, unless the request's random number is set.
+func Matches(m *routev3.RouteMatch, req *matcher.Request) (matcher.Verdict, string) {
+	res := newView(req, false).match(m)
+	if res.v == matcher.Yes && res.chance.mod != 0 {
+		return matcher.Undecided, describeFraction(m.GetRuntimeFraction())
+	}
+	return res.v, res.why
+}
+
 // condition names the part of a match that decided against a route, for the words of a near miss.
 type condition uint8
 
