@@ -90,7 +90,7 @@ func (l *Lab) HangKubelets(hang bool) { l.kubeletHangs.Store(hang) }
 // tools are the programs that may be run in containers of the lab; hostTools
 // those of a kube-proxy image, podTools those of a proxy's.
 var (
-	hostTools = []string{"iptables-save", "ip6tables-save", "iptables-legacy-save", "iptables-nft-save", "ip6tables-legacy-save", "ip6tables-nft-save", "ipset", "conntrack", "nft", "ip", "ipvsadm", "ipvsadm-save", "cat", "ss"}
+	hostTools = []string{"iptables-save", "ip6tables-save", "iptables-legacy-save", "iptables-nft-save", "ip6tables-legacy-save", "ip6tables-nft-save", "ipset", "conntrack", "nft", "ip", "ipvsadm", "ipvsadm-save", "cat", "ss", "sh"}
 	podTools  = []string{"iptables-save", "ip6tables-save", "ip", "ss", "cat", "curl"}
 	appTools  = []string{"cat"}
 )

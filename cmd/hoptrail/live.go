@@ -1,12 +1,17 @@
 package main
 
 import (
+	"context"
+	"strings"
+	"sync"
 	"time"
 
 	"github.com/spf13/pflag"
 	_ "k8s.io/client-go/plugin/pkg/client/auth" // the ways of logging in that a kubeconfig may name
 
 	"github.com/hoptrail/hoptrail/k8s/live"
+	"github.com/hoptrail/hoptrail/trace"
+	"github.com/hoptrail/hoptrail/tui"
 )
 
 // liveFlags are the flags of a trace that only a live cluster needs.
@@ -29,15 +34,48 @@ func (o *liveFlags) addFlags(fs *pflag.FlagSet) {
 }
 
 // liveSource returns the running cluster that kubectl's flags name. It makes no
-// request. limit bounds all its reads together, 0 is no bound; tell is told what
+// request. limit is the time limit of a whole trace, 0 for none; the reads get
+// nine tenths of it, so that a trace that runs out of time still says what it
+// could not read. tell is told what
 // is created in the cluster and may be nil. The caller closes the source, after
 // an interrupt as well: that removes what was created.
 func liveSource(o clusterOptions, limit time.Duration, tell func(string)) (*live.Source, error) {
 	return live.New(live.Options{
 		Kubeconfig: o.kubeconfig, Context: o.context, Namespace: o.namespace, As: o.as, AsGroups: o.asGroups,
-		Resolver: o.live.resolver, Timeout: limit, ReadTimeout: o.live.readTimeout,
+		Resolver: o.live.resolver, Timeout: limit / 10 * 9, ReadTimeout: o.live.readTimeout,
 		LogSince: o.live.logSince, LogTail: o.live.logTail,
 		NodeDebug: o.live.nodeDebug, NodeDebugImage: o.live.nodeDebugImage, Tell: tell,
 		UserAgent: "hoptrail/" + version(),
 	})
+}
+
+// follow reads the logs of the proxies on the path of r as they are written,
+// every replica's at the same time, until ctx ends.
+func (s *source) follow(ctx context.Context, r *trace.Report, sink func(tui.FollowLine)) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	seen := map[string]bool{}
+	for _, h := range r.Hops {
+		ns, name, ok := strings.Cut(h.Detail.Pod, "/")
+		if h.Kind != trace.KindPod || h.Detail.Role == "plain" || h.Detail.Role == "" || !ok || seen[h.Detail.Pod] {
+			continue
+		}
+		seen[h.Detail.Pod] = true
+		wg.Go(func() {
+			err := s.cluster.FollowLog(ctx, ns, name, time.Time{}, func(line []byte) {
+				mu.Lock()
+				defer mu.Unlock()
+				if ctx.Err() == nil {
+					sink(tui.FollowLine{Proxy: ns + "/" + name, Hop: h.ID, Line: trace.LogLine{Raw: string(line)}})
+				}
+			})
+			if err != nil && ctx.Err() == nil {
+				cancel(err)
+			}
+		})
+	}
+	wg.Wait()
+	return context.Cause(ctx)
 }

@@ -69,7 +69,9 @@ func askOnScreen(ctx context.Context, s *streams, o *outputOptions, src *source,
 			ASCII: o.ascii, NoColor: !s.color(o.color), Privacy: o.privacy, Mouse: o.mouse, Every: o.every,
 		},
 	}
-	if !src.live() {
+	if src.live() {
+		session.Follow = src.follow
+	} else {
 		session.NoFollow = "a snapshot has no log that grows"
 	}
 	r, err := tui.Run(ctx, session, s.in, s.out, os.Environ())

@@ -247,9 +247,12 @@ func (s *Source) cluster(ctx context.Context, q trace.Query) (trace.Observation,
 		if plural == "" || strings.ContainsAny(q.File, "/?#% ") {
 			return trace.Observation{}, fmt.Errorf("live: %q names no resource", q.File)
 		}
-		v, err := s.discover(ctx, group, plural)
+		v, err := s.discover(ctx, group)
 		if err != nil {
 			return trace.Observation{}, err
+		}
+		if v == "" {
+			return trace.Observation{Data: joinItems(nil)}, nil
 		}
 		kind = resourceKind{group, []string{v}}
 	}
@@ -377,30 +380,60 @@ func (s *Source) list(ctx context.Context, group, version, plural string, sel tr
 var clusterScoped = map[string]bool{"nodes": true, "namespaces": true}
 
 // discover finds the version in which a group serves a resource that is not in
-// the table: Cilium's policies, say.
-func (s *Source) discover(ctx context.Context, group, plural string) (string, error) {
+// the table: Cilium's policies, say. All groups are asked for at once; the walk
+// looks for the policies of every network plugin there is. "" means that the
+// cluster has no such group.
+func (s *Source) discover(ctx context.Context, group string) (string, error) {
 	if group == "" {
 		return "v1", nil
 	}
 	s.mu.Lock()
-	v := s.versions[plural+"."+group]
+	g := s.groups
+	if g == nil {
+		g = &groupList{done: make(chan struct{})}
+		s.groups = g
+		go func() { // on a clock of its own: others wait for it too
+			ctx, cancel := context.WithTimeout(s.ctx, s.opts.ReadTimeout)
+			defer cancel()
+			defer close(g.done)
+			g.versions, g.err = s.readGroups(ctx)
+		}()
+	}
 	s.mu.Unlock()
-	if v != "" {
-		return v, nil
+	select {
+	case <-g.done:
+		return g.versions[group], g.err
+	case <-ctx.Done():
+		return "", ctx.Err()
 	}
-	data, err := s.get(ctx, request{path: "/apis/" + url.PathEscape(group), verb: "get", group: group, resource: plural}, 1<<20)
-	var api *apiError
-	if errors.As(err, &api) && api.code == http.StatusNotFound {
-		return "v1", nil // and the list will say that there is no such resource
-	}
+}
+
+// groupList is the answer to GET /apis.
+type groupList struct {
+	done     chan struct{}
+	versions map[string]string // group -> preferred version
+	err      error
+}
+
+func (s *Source) readGroups(ctx context.Context) (map[string]string, error) {
+	data, err := s.get(ctx, request{path: "/apis", verb: "get", resource: "/apis"}, 4<<20)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
-	var g struct{ PreferredVersion struct{ Version string } }
-	if err := json.Unmarshal(data, &g); err != nil || g.PreferredVersion.Version == "" {
-		return "", fmt.Errorf("API group %s names no version", group)
+	var list struct {
+		Groups []struct {
+			Name             string
+			PreferredVersion struct{ Version string }
+		}
 	}
-	return g.PreferredVersion.Version, nil
+	if err := json.Unmarshal(data, &list); err != nil {
+		return nil, fmt.Errorf("the answer to GET /apis is not a list of groups: %w", err)
+	}
+	out := map[string]string{}
+	for _, g := range list.Groups {
+		out[g.Name] = g.PreferredVersion.Version
+	}
+	return out, nil
 }
 
 // podInfo is the little that reading from a Pod needs to know about it.

@@ -174,10 +174,22 @@ func TestACustomResourceIsFoundInAnOlderVersion(t *testing.T) {
 
 func TestAResourceTheClusterDoesNotHaveIsAnEmptyList(t *testing.T) {
 	f := newFake(t)
-	for _, file := range []string{"gateways.networking.istio.io", "ciliumnetworkpolicies.cilium.io"} {
-		if got := names(t, mustAsk(t, f.source(Options{}), clusterQuery(file, trace.Selector{})).Data); got != "" {
+	s := f.source(Options{})
+	for _, file := range []string{"gateways.networking.istio.io", "ciliumnetworkpolicies.cilium.io", "a.b.example", "b.b.example"} {
+		if got := names(t, mustAsk(t, s, clusterQuery(file, trace.Selector{})).Data); got != "" {
 			t.Errorf("%s: %q", file, got)
 		}
+	}
+	if f.count("/apis/cilium.io") != 0 || f.count("GET /apis") != 4 { // three versions of Istio's, one list of groups
+		t.Errorf("asked %q", f.asked)
+	}
+}
+
+func TestAResourceOfAnotherGroupIsReadInTheVersionTheServerPrefers(t *testing.T) {
+	f := newFake(t)
+	f.answer("/apis/policy.example/v2/rules", `{"kind":"RuleList","apiVersion":"policy.example/v2","items":[{"apiVersion":"policy.example/v2","kind":"Rule","metadata":{"name":"r"}}]}`)
+	if got := names(t, mustAsk(t, f.source(Options{}), clusterQuery("rules.policy.example", trace.Selector{})).Data); got != "r" {
+		t.Errorf("items %q", got)
 	}
 }
 

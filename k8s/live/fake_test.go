@@ -47,6 +47,7 @@ func newFake(t *testing.T) *fakeAPI {
 	f.mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		status(w, 404, "NotFound", "the server could not find the requested resource", "")
 	})
+	f.answer("GET /apis", `{"kind":"APIGroupList","apiVersion":"v1","groups":[{"name":"policy.example","preferredVersion":{"groupVersion":"policy.example/v2","version":"v2"}}]}`)
 	return f
 }
 

@@ -87,9 +87,9 @@ type Source struct {
 	read     int       // API reads that succeeded
 	refused  []*trace.NotReadError
 	flights  map[string]*flight
-	lists    map[string][]item // resource file -> every list read completely, unselected
 	pods     map[string]*podInfo
-	versions map[string]string // group -> version that is served
+	versions map[string]string // resource file -> version it is served in
+	groups   *groupList
 	forwards map[string]*forward
 	nodes    map[string]*nodeReader
 	debug    map[string]*debugPod
@@ -192,10 +192,10 @@ func (s *Source) clear() {
 	s.deadline = time.Time{}
 	s.read, s.refused = 0, nil
 	s.flights = map[string]*flight{}
-	s.lists = map[string][]item{}
 	s.pods = map[string]*podInfo{}
 	s.forwards = map[string]*forward{}
 	s.nodes = map[string]*nodeReader{}
+	s.groups = nil
 	if s.versions == nil {
 		s.versions = map[string]string{}
 	}

@@ -3,6 +3,8 @@ package live
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -48,6 +50,9 @@ type nodeReader struct {
 
 	mu      sync.Mutex
 	missing map[string]bool // pod, container and program that is not in it
+
+	batchOnce sync.Once
+	batch     map[string][]byte // files that one exec brought together
 }
 
 // nodeFile reads one file of a node: on this machine if it is the node, in a
@@ -71,6 +76,10 @@ func (s *Source) nodeFile(ctx context.Context, q trace.Query) ([]byte, error) {
 	})
 	if n.local {
 		return s.localFile(ctx, q.File, commands)
+	}
+	n.batchOnce.Do(func() { s.execBatch(ctx, n) })
+	if data, ok := n.batch[q.File]; ok {
+		return data, nil
 	}
 	why := n.err
 	if why == nil {
@@ -144,6 +153,72 @@ func (s *Source) execNode(ctx context.Context, n *nodeReader, q trace.Query, com
 		why = fmt.Errorf("no Pod with the network of node %s has %s", q.Name, commands[0].argv[0])
 	}
 	return nil, why
+}
+
+// batchFiles are what the walk asks of every node it comes to.
+var batchFiles = []string{"iptables-save.txt", "iptables-legacy-save.txt", "ipset-save.txt", "conntrack.txt", "ip-addr.json", "ip-route.json"}
+
+// execBatch reads the files the walk will ask for in one go, where the likeliest
+// Pod has a shell. What it does not bring is read one by one.
+func (s *Source) execBatch(ctx context.Context, n *nodeReader) {
+	if len(n.pods) == 0 {
+		return
+	}
+	pod := n.pods[0]
+	ns, name, container := pod.Metadata.Namespace, pod.Metadata.Name, toolContainer(pod)
+	mark := make([]byte, 8)
+	rand.Read(mark) // what a program prints must not end the next one's part
+	script := batchScript(hex.EncodeToString(mark))
+	data, err := s.exec(ctx, ns, name, container, s.opts.MaxBytes, "sh", "-c", script)
+	if err != nil {
+		return
+	}
+	files, missing := splitBatch(data, hex.EncodeToString(mark))
+	n.batch = files
+	for _, file := range missing {
+		n.missing[ns+"/"+name+"/"+container+"/"+nodeCommands[file][0].argv[0]] = true
+	}
+}
+
+func batchScript(mark string) string {
+	var b strings.Builder
+	for _, file := range batchFiles {
+		fmt.Fprintf(&b, "echo %s %s; %s; r=$?; echo; echo %s $r; ", mark, file, strings.Join(nodeCommands[file][0].argv, " "), mark)
+	}
+	return b.String()
+}
+
+// splitBatch takes the output of a batch apart: a line with the mark and the
+// file, what the program printed, an empty line, a line with the mark and the
+// exit status. Only files whose program ended well are returned; missing are
+// those whose program was not there.
+func splitBatch(data []byte, mark string) (files map[string][]byte, missing []string) {
+	files = map[string][]byte{}
+	for _, file := range batchFiles {
+		head := []byte(mark + " " + file + "\n")
+		if !bytes.HasPrefix(data, head) {
+			return files, missing
+		}
+		data = data[len(head):]
+		i := bytes.Index(data, []byte("\n"+mark+" "))
+		if i < 0 {
+			return files, missing
+		}
+		body := data[:i]
+		data = data[i+1+len(mark)+1:]
+		end := bytes.IndexByte(data, '\n')
+		if end < 0 {
+			return files, missing
+		}
+		switch status := string(data[:end]); status {
+		case "0":
+			files[file] = body
+		case "126", "127":
+			missing = append(missing, file)
+		}
+		data = data[end+1:]
+	}
+	return files, missing
 }
 
 // toolNames are Pods that hold netfilter's tools and may use them, by the

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	osexec "os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -200,6 +201,9 @@ func TestANodesRulesAreReadInAPodThatHasTheToolsAndTheNetwork(t *testing.T) {
 	has := func(pod string, tools ...string) {
 		f.exec("kube-system", pod, func(_ string, argv []string) (string, int) {
 			mu.Lock()
+			if argv[0] == "sh" {
+				argv = argv[:1]
+			}
 			ran = append(ran, pod+": "+strings.Join(argv, " "))
 			mu.Unlock()
 			if !slices.Contains(tools, argv[0]) {
@@ -218,13 +222,73 @@ func TestANodesRulesAreReadInAPodThatHasTheToolsAndTheNetwork(t *testing.T) {
 			t.Errorf("%s: %q", c.file, got)
 		}
 	}
-	want := []string{"kube-proxy-1: iptables-save -c", "kube-proxy-1: conntrack -L", "kube-proxy-1: ip -j addr", "calico-node-1: ip -j addr", "calico-node-1: ip -j route"}
+	want := []string{"kube-proxy-1: sh", "kube-proxy-1: iptables-save -c", "kube-proxy-1: conntrack -L", "kube-proxy-1: ip -j addr", "calico-node-1: ip -j addr", "calico-node-1: ip -j route"}
 	if !slices.Equal(ran, want) {
 		t.Errorf("ran %q", ran)
 	}
 	if f.count("GET /api/v1/pods?") != 1 {
 		t.Errorf("the Pods of a node are listed once: %q", f.asked)
 	}
+}
+
+func TestWhereThereIsAShellOneExecBringsAllFilesOfANode(t *testing.T) {
+	if _, err := osexec.LookPath("sh"); err != nil {
+		t.Skip("no sh on this machine")
+	}
+	tools := t.TempDir()
+	for name, script := range map[string]string{
+		"iptables-save": "echo '*nat'; echo COMMIT", "conntrack": "printf 'no newline'", "ip": "echo \"$2\" >&2; exit 1", "ipset": "exit 0",
+	} {
+		if err := os.WriteFile(filepath.Join(tools, name), []byte("#!/bin/sh\n"+script+"\n"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	f := newFake(t)
+	f.answer("/api/v1/pods", podList(fmt.Sprintf(hostPod, "kube-system", "kube-proxy-1", "Running")))
+	f.answer("/api/v1/nodes/n1", `{"apiVersion":"v1","kind":"Node","metadata":{"name":"n1"}}`)
+	var ran []string
+	f.exec("kube-system", "kube-proxy-1", func(_ string, argv []string) (string, int) {
+		ran = append(ran, argv[0])
+		cmd := osexec.Command("/bin/sh", argv[1:]...)
+		cmd.Env = []string{"PATH=" + tools}
+		if argv[0] != "sh" {
+			return "", 1
+		}
+		out, err := cmd.Output()
+		if err != nil {
+			t.Error(err)
+		}
+		return string(out), 0
+	})
+	s := f.source(Options{})
+	for file, want := range map[string]string{"iptables-save.txt": "*nat\nCOMMIT\n", "conntrack.txt": "no newline", "ipset-save.txt": ""} {
+		if got := string(mustAsk(t, s, nodeQuery(file)).Data); got != want {
+			t.Errorf("%s: %q", file, got)
+		}
+	}
+	if len(ran) != 1 {
+		t.Errorf("ran %q", ran)
+	}
+	if nr := notRead(t, s, nodeQuery("iptables-legacy-save.txt")); nr.Why != "no Pod with the network of node n1 has iptables-legacy-save" {
+		t.Errorf("why %q", nr.Why)
+	}
+	if nr := notRead(t, s, nodeQuery("ip-addr.json")); !strings.Contains(nr.Why, "ended with status 1") {
+		t.Errorf("why %q", nr.Why)
+	}
+	if len(ran) != 2 || ran[1] != "ip" {
+		t.Errorf("ran %q: what was missing is not tried again, what failed is", ran)
+	}
+}
+
+func FuzzSplitBatch(f *testing.F) {
+	f.Add([]byte("M iptables-save.txt\n*nat\n\nM 0\nM iptables-legacy-save.txt\n\nM 127\n"))
+	f.Add([]byte("M iptables-save.txt\nM 0\n"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		files, missing := splitBatch(data, "M")
+		if len(files)+len(missing) > len(batchFiles) {
+			t.Fatalf("%d files, %d missing", len(files), len(missing))
+		}
+	})
 }
 
 func TestANodeWithoutSuchAPodIsNotReadAndNothingIsCreated(t *testing.T) {
