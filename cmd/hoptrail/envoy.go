@@ -215,8 +215,11 @@ func openDump(s *streams, o *matchOptions) (*envoyadmin.Dump, error) {
 		file string
 		add  func(string, []byte) error
 	}{
-		{o.clusters, dump.AddClusters}, {o.listeners, dump.AddListeners}, {o.certs, dump.AddCerts},
-		{o.serverInfo, dump.AddServerInfo}, {o.stats, dump.AddStats},
+		{o.clusters, dump.AddClusters},
+		{o.listeners, dump.AddListeners},
+		{o.certs, dump.AddCerts},
+		{o.serverInfo, dump.AddServerInfo},
+		{o.stats, dump.AddStats},
 	} {
 		if f.file == "" {
 			continue

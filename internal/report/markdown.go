@@ -83,7 +83,7 @@ func (m *markdown) table(r *trace.Report) {
 		if h.State != trace.OK {
 			state = "**" + state + "**"
 		}
-		m.line("| %s | %s | %s | %s | %s |", mdText(shortID(h.ID)), mdText(string(h.Kind)), state, mdCell(subject(h.Subject)), mdCell(outcome(h)))
+		m.line("| %s | %s | %s | %s | %s |", mdText(shortID(h.ID)), mdText(string(h.Kind)), state, mdCell(subject(h)), mdCell(outcome(h)))
 	}
 	m.line("")
 }

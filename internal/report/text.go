@@ -28,6 +28,9 @@ type textWriter struct {
 	color    bool
 	hops     map[string]*trace.Hop
 	evidence map[string]*trace.Evidence
+
+	flow *trace.Flow // shown last
+	pod  string      // shown last
 }
 
 func writeText(r *trace.Report, wide bool, o Options) []byte {
@@ -131,7 +134,7 @@ func (w *textWriter) table() {
 	rows := [][]string{{"HOP", "KIND", "STATE", "SUBJECT", "OUT"}}
 	for i := range w.r.Hops {
 		h := &w.r.Hops[i]
-		rows = append(rows, []string{shortID(h.ID), sanitize.Line(string(h.Kind)), word(h.State), subject(h.Subject), outcome(h)})
+		rows = append(rows, []string{shortID(h.ID), sanitize.Line(string(h.Kind)), word(h.State), subject(h), outcome(h)})
 	}
 	if len(rows) == 1 {
 		return
@@ -311,24 +314,12 @@ func window(n int, hit []int, size int) (from, to int) {
 
 func (w *textWriter) hop(h *trace.Hop) {
 	w.WriteByte('\n')
-	w.line("%s  %s", w.paint(bold, fmt.Sprintf("HOP %s  %s  %s", shortID(h.ID), sanitize.Line(string(h.Kind)), subject(h.Subject))), w.paint(stateColor(h.State), word(h.State)))
+	w.line("%s  %s", w.paint(bold, fmt.Sprintf("HOP %s  %s  %s", shortID(h.ID), sanitize.Line(string(h.Kind)), subject(h))), w.paint(stateColor(h.State), word(h.State)))
 	const in = "    "
 	if s := sanitize.Line(h.Summary); s != "" {
 		w.line("%s%s", in, s)
 	}
-	fs := facts(h)
-	if h.In != nil && (w.wide || h.Out == nil) {
-		fs = append([]fact{{"in", flowLine(h.In)}}, fs...)
-	}
-	if why := sanitize.Line(h.Why); why != "" {
-		fs = append([]fact{{"why", why}}, fs...)
-	}
-	if h.Out != nil {
-		if out := flowLine(h.Out); w.wide || h.In == nil || out != flowLine(h.In) {
-			fs = append(fs, fact{"out", out})
-		}
-	}
-	w.facts(in, fs)
+	w.facts(in, w.told(h))
 	w.rules(in, h.Detail.Rules)
 	w.misses(in, h)
 	for _, c := range h.Checks {
@@ -360,6 +351,30 @@ func (w *textWriter) hop(h *trace.Hop) {
 	for _, c := range commands(h) {
 		w.line("%s%s", in, w.paint(dim, "$ "+c))
 	}
+}
+
+// told lists a hop's facts with why and flows. Text leaves out what was said at
+// the hop before: a flow that has not changed, the Pod whose proxy still decides.
+func (w *textWriter) told(h *trace.Hop) []fact {
+	fs := facts(h)
+	if !w.wide {
+		fs = slices.DeleteFunc(fs, func(f fact) bool {
+			return f.name == "pod" && f.value == w.pod && h.Kind != trace.KindPod
+		})
+		w.pod = sanitize.Line(h.Detail.Pod)
+	}
+	if h.In != nil && (w.wide || !samePlace(h.In, w.flow)) {
+		fs = append([]fact{{"in", flowLine(h.In)}}, fs...)
+		w.flow = h.In
+	}
+	if h.Out != nil && (w.wide || !samePlace(h.Out, w.flow)) {
+		fs = append(fs, fact{"out", flowLine(h.Out)})
+		w.flow = h.Out
+	}
+	if why := sanitize.Line(h.Why); why != "" && why != sanitize.Line(h.Summary) {
+		fs = append([]fact{{"why", why}}, fs...)
+	}
+	return fs
 }
 
 func (w *textWriter) facts(indent string, fs []fact) {

@@ -2,6 +2,7 @@ package report
 
 import (
 	"fmt"
+	"net"
 	"slices"
 	"strings"
 
@@ -40,13 +41,19 @@ func summary(r *trace.Report) string {
 	return sanitize.Line(s)
 }
 
-// subject names what a hop is about: kind, and namespace/name.
-func subject(s trace.Subject) string {
-	name := s.Name
-	if s.Namespace != "" {
-		name = s.Namespace + "/" + name
+// subject names what a hop is about as namespace/name, with its kind where the
+// hop's own does not say it.
+func subject(h *trace.Hop) string {
+	name := h.Subject.Name
+	if h.Subject.Namespace != "" {
+		name = h.Subject.Namespace + "/" + name
 	}
-	return sanitize.Line(strings.TrimSpace(strings.ToLower(s.Kind) + " " + name))
+	kind := strings.ToLower(h.Subject.Kind)
+	switch kind {
+	case strings.ReplaceAll(string(h.Kind), "_", ""), "name", "address":
+		kind = ""
+	}
+	return sanitize.Line(strings.TrimSpace(kind + " " + name))
 }
 
 // none is what stands where there is nothing.
@@ -221,7 +228,9 @@ func facts(h *trace.Hop) []fact {
 		}
 		add(name, fmt.Sprintf("%d %s", w.Weight, w.Name))
 	}
-	add("cluster", d.Cluster)
+	if d.Cluster != d.Name {
+		add("cluster", d.Cluster)
+	}
 	if d.Response != nil {
 		add("response", response(d.Response))
 		add("body", d.Response.Body)
@@ -261,6 +270,16 @@ func yesNo(b bool) string {
 	return "no"
 }
 
+// samePlace says whether two flows differ in nothing but where they are.
+func samePlace(a, b *trace.Flow) bool {
+	if a == nil || b == nil {
+		return a == b
+	}
+	x, y := *a, *b
+	x.At, y.At = "", ""
+	return flowLine(&x) == flowLine(&y)
+}
+
 // flowLine renders a flow in one line.
 func flowLine(f *trace.Flow) string {
 	var p []string
@@ -296,15 +315,69 @@ func flowLine(f *trace.Flow) string {
 	return sanitize.Line(strings.Join(p, "  "))
 }
 
-// commands lists what prints a hop's evidence again, each once.
+// commands lists what prints again what a hop rests on, each once: first what a
+// person would type, then what prints the raw observations.
 func commands(h *trace.Hop) []string {
 	var cs []string
-	for _, e := range h.Evidence {
-		if c := sanitize.Line(e.Command); c != "" && !slices.Contains(cs, c) {
+	add := func(c string) {
+		if c = sanitize.Line(c); c != "" && !slices.Contains(cs, c) {
 			cs = append(cs, c)
 		}
 	}
+	for _, c := range istioctl(h) {
+		add(c)
+	}
+	for _, o := range h.Detail.Owner {
+		if kind, name, ok := strings.Cut(o, " "); ok {
+			if ns, name, ok := strings.Cut(name, "/"); ok && !strings.ContainsAny(name, " /") {
+				add("kubectl -n " + trace.Quote(ns) + " get " + trace.Quote(strings.ToLower(kind)) + " " + trace.Quote(name) + " -o yaml")
+			}
+		}
+	}
+	for _, e := range h.Evidence {
+		add(e.Command)
+	}
 	return cs
+}
+
+// istioctl lists how istioctl shows what an Envoy hop used, where that Envoy is
+// one of Istio's.
+func istioctl(h *trace.Hop) []string {
+	ns, pod, ok := strings.Cut(h.Detail.Pod, "/")
+	if !ok || !slices.ContainsFunc(h.Evidence, func(e trace.Evidence) bool { return strings.Contains(e.Command, "pilot-agent") }) {
+		return nil
+	}
+	d := &h.Detail
+	pc := func(what string, args ...string) string {
+		c := "istioctl pc " + what + " " + trace.Quote(pod+"."+ns)
+		for i := 0; i+1 < len(args); i += 2 {
+			if args[i+1] != "" {
+				c += " " + args[i] + " " + trace.Quote(args[i+1])
+			}
+		}
+		return c
+	}
+	switch h.Kind {
+	case trace.KindListener, trace.KindFilterChain:
+		if _, port, err := net.SplitHostPort(d.Address); err == nil {
+			return []string{pc("listener", "--port", port) + " -o json"}
+		}
+	case trace.KindRoute:
+		if d.RouteConfig != "" {
+			return []string{pc("route", "--name", d.RouteConfig) + " -o json"}
+		}
+	case trace.KindCluster:
+		if d.Name == "" {
+			return nil
+		}
+		c := pc("cluster", "--fqdn", d.Name)
+		if p := strings.SplitN(d.Name, "|", 4); len(p) == 4 {
+			c = pc("cluster", "--direction", p[0], "--port", p[1], "--subset", p[2], "--fqdn", p[3])
+		}
+		return []string{c + " -o json", pc("endpoint", "--cluster", d.Name)}
+	case trace.KindDNS, trace.KindLoadBalancer, trace.KindService, trace.KindNode, trace.KindPod, trace.KindFilter, trace.KindEndpoint, trace.KindApp, trace.KindExternal:
+	}
+	return nil
 }
 
 // asked lists what the target asks for besides its URL.
