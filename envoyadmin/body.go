@@ -84,7 +84,8 @@ func (d *Dump) inlineRoutes(c *chain, i int) *routeEntry {
 			if rc := jsonscan.Path(d.data, at, path...); rc >= 0 && d.data[rc] == '{' {
 				r = &routeEntry{inline: true}
 				r.section, r.item, r.outer, r.state, r.static = -1, -1, -1, active, true
-				if d.named(&r.entry, rc, "", "name", "name") != nil {
+				end, err := jsonscan.Value(d.data, rc)
+				if err != nil || d.named(&r.entry, rc, end, "", "name", "name") != nil {
 					r = nil
 				}
 				break

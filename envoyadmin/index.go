@@ -255,89 +255,120 @@ type part struct {
 	at  int
 }
 
-// section indexes one element of configs.
+// section indexes one element of configs. The type comes first in what Envoy
+// prints; where it does not, the fields before it are read once it is known.
 func (d *Dump) section(n, at int) (int, error) {
-	var parts []part
-	typ := ""
 	if at < len(d.data) && d.data[at] != '{' {
 		return 0, nil
 	}
+	var before []part
+	var s sectionReader
 	end, err := jsonscan.Object(d.data, at, func(k []byte, at int) (int, error) {
-		if string(k) == "@type" {
-			typ = jsonscan.Text(d.data, at)
-		} else {
-			parts = append(parts, part{string(k), at})
+		switch {
+		case string(k) == "@type":
+			s = d.sectionType(n, jsonscan.Text(d.data, at))
+			return 0, nil
+		case s.read == nil:
+			before = append(before, part{string(k), at})
+			return 0, nil
+		default:
+			return s.read(string(k), at)
 		}
-		return 0, nil
 	})
 	if err != nil {
 		return end, err
 	}
+	if s.read == nil {
+		d.foreign = append(d.foreign, "(no @type)")
+		return end, nil
+	}
+	for _, p := range before {
+		if _, err := s.read(p.key, p.at); err != nil {
+			return end, err
+		}
+	}
+	if s.item != nil {
+		if _, err := s.item(at); err != nil {
+			return end, err
+		}
+	}
+	return end, nil
+}
+
+// sectionReader reads the fields of one kind of section. item is set where the
+// section is itself one resource, as with ?resource=dynamic_listeners.
+type sectionReader struct {
+	read func(key string, at int) (int, error)
+	item func(at int) (int, error)
+}
+
+func (d *Dump) sectionType(n int, typ string) sectionReader {
+	skip := func(string, int) (int, error) { return 0, nil }
 	typ = typ[strings.LastIndexByte(typ, '/')+1:]
 	kind, ok := strings.CutPrefix(typ, "envoy.admin.v3.")
 	if !ok {
 		if kind, ok = strings.CutPrefix(typ, "envoy.admin.v2alpha."); !ok {
 			d.foreign = append(d.foreign, typ)
-			return end, nil
+			return sectionReader{read: skip}
 		}
 	}
 	kind, item, single := strings.Cut(kind, ".")
 	if kind == "BootstrapConfigDump" {
 		d.has.bootstrap = true
-		for _, p := range parts {
-			if p.key == "bootstrap" {
-				d.bootstrap = p.at
+		return sectionReader{read: func(key string, at int) (int, error) {
+			if key == "bootstrap" && at < len(d.data) && d.data[at] == '{' {
+				d.bootstrap = at
 			}
-		}
-		return end, nil
+			return 0, nil
+		}}
 	}
 	lists, ok := listsOf[kind]
 	if !ok {
 		d.foreign = append(d.foreign, typ)
-		return end, nil
+		return sectionReader{read: skip}
 	}
-	switch kind {
-	case "ListenersConfigDump":
-		d.has.listeners = true
-	case "ClustersConfigDump":
-		d.has.clusters = true
-	case "RoutesConfigDump":
-		d.has.routes = true
-	case "EndpointsConfigDump":
-		d.has.endpoints = true
-	case "ScopedRoutesConfigDump":
-		d.has.scoped = true
-	case "SecretsConfigDump":
-		d.has.secrets = true
-	case "EcdsConfigDump":
-		d.has.ecds = true
-	}
-	if single { // ?resource=dynamic_listeners prints the items themselves
+	d.has.set(kind)
+	if single {
 		for _, l := range lists {
 			if l.item == item {
-				return end, d.item(l, entry{section: n, item: -1, outer: at, static: l.static, state: l.state}, at)
+				return sectionReader{read: skip, item: func(at int) (int, error) {
+					return d.item(l, entry{section: n, item: -1, outer: at, static: l.static, state: l.state}, at)
+				}}
 			}
 		}
 		d.foreign = append(d.foreign, typ)
-		return end, nil
+		return sectionReader{read: skip}
 	}
-	for _, p := range parts {
+	return sectionReader{read: func(key string, at int) (int, error) {
 		for _, l := range lists {
-			if p.key != l.key && p.key != l.camel {
+			if key != l.key && key != l.camel || at >= len(d.data) || d.data[at] != '[' {
 				continue
 			}
-			if p.at < len(d.data) && d.data[p.at] != '[' {
-				continue
-			}
-			_, err := jsonscan.Array(d.data, p.at, func(j, at int) (int, error) {
-				return 0, d.item(l, entry{section: n, list: p.key, item: j, outer: at, static: l.static, state: l.state}, at)
+			return jsonscan.Array(d.data, at, func(j, at int) (int, error) {
+				return d.item(l, entry{section: n, list: key, item: j, outer: at, static: l.static, state: l.state}, at)
 			})
-			if err != nil {
-				return end, err
-			}
 		}
+		return 0, nil
+	}}
+}
+
+func (s *sections) set(kind string) {
+	switch kind {
+	case "ListenersConfigDump":
+		s.listeners = true
+	case "ClustersConfigDump":
+		s.clusters = true
+	case "RoutesConfigDump":
+		s.routes = true
+	case "EndpointsConfigDump":
+		s.endpoints = true
+	case "ScopedRoutesConfigDump":
+		s.scoped = true
+	case "SecretsConfigDump":
+		s.secrets = true
+	case "EcdsConfigDump":
+		s.ecds = true
 	}
-	return end, nil
 }
 
 // listKind is one list of a section.
@@ -346,7 +377,7 @@ type listKind struct {
 	item       string // the message name of an item, with ?resource=
 	static     bool
 	state      resourceState
-	add        func(d *Dump, e entry, at int) error
+	add        func(d *Dump, e entry, at int) (int, error) // returns the index behind the item, or 0
 }
 
 var listsOf = map[string][]listKind{
@@ -384,39 +415,42 @@ var listsOf = map[string][]listKind{
 	},
 }
 
-func (d *Dump) item(l listKind, e entry, at int) error {
+func (d *Dump) item(l listKind, e entry, at int) (int, error) {
 	if at >= len(d.data) || d.data[at] != '{' {
-		return nil
+		return 0, nil
 	}
 	return l.add(d, e, at)
 }
 
-// inner finds the resource in its wrapper, and a rejected update beside it.
-func (d *Dump) inner(at int, field, camel string) (res, errState int, err error) {
-	res, errState = -1, -1
-	_, err = jsonscan.Object(d.data, at, func(k []byte, at int) (int, error) {
+// wrapper is what stands around a resource: where the resource begins and ends,
+// -1 for none, and a rejected update beside it.
+type wrapper struct {
+	from, to, bad, end int
+}
+
+// inner finds the resource in its wrapper.
+func (d *Dump) inner(at int, field, camel string) (w wrapper, err error) {
+	w = wrapper{from: -1, bad: -1}
+	w.end, err = jsonscan.Object(d.data, at, func(k []byte, at int) (int, error) {
 		switch string(k) {
 		case field, camel:
-			res = at
+			end, err := jsonscan.Value(d.data, at)
+			if err == nil && d.data[at] == '{' {
+				w.from, w.to = at, end
+			}
+			return end, err
 		case "error_state", "errorState":
-			errState = at
+			w.bad = at
 		}
 		return 0, nil
 	})
-	if res >= 0 && d.data[res] != '{' {
-		res = -1
-	}
-	return res, errState, err
+	return w, err
 }
 
 // named fills in where the resource stands and the name it has in field.
-func (d *Dump) named(e *entry, at int, path, field, camel string) error {
-	end, err := jsonscan.Value(d.data, at)
-	if err != nil {
-		return err
-	}
-	e.from, e.to, e.field = at, end, path
-	n, err := jsonscan.Field(d.data, at, field, camel)
+func (d *Dump) named(e *entry, from, to int, path, field, camel string) error {
+	e.from, e.to, e.field = from, to, path
+	n, err := jsonscan.Field(d.data, from, field, camel)
 	if err != nil {
 		return err
 	}
@@ -424,41 +458,40 @@ func (d *Dump) named(e *entry, at int, path, field, camel string) error {
 	return nil
 }
 
-func (d *Dump) addCluster(e entry, at int) error {
-	res, bad, err := d.inner(at, "cluster", "cluster")
+func (d *Dump) addCluster(e entry, at int) (int, error) {
+	w, err := d.inner(at, "cluster", "cluster")
 	if err != nil {
-		return err
+		return 0, err
 	}
-	if bad >= 0 {
+	if w.bad >= 0 {
 		name, _ := jsonscan.Field(d.data, at, "name")
-		d.errors = append(d.errors, updateFailure{"cluster", jsonscan.Text(d.data, name), bad, e})
+		d.errors = append(d.errors, updateFailure{"cluster", jsonscan.Text(d.data, name), w.bad, e})
 	}
-	if res < 0 {
-		return nil
+	if w.from < 0 {
+		return w.end, nil
 	}
-	if err := d.named(&e, res, "cluster", "name", "name"); err != nil {
-		return err
+	if err := d.named(&e, w.from, w.to, "cluster", "name", "name"); err != nil {
+		return 0, err
 	}
-	if e.name == "" { // very old dumps
-		return nil
+	if e.name != "" {
+		d.clusters = append(d.clusters, e)
 	}
-	d.clusters = append(d.clusters, e)
-	return nil
+	return w.end, nil
 }
 
-func (d *Dump) addEndpoints(e entry, at int) error {
-	res, bad, err := d.inner(at, "endpoint_config", "endpointConfig")
+func (d *Dump) addEndpoints(e entry, at int) (int, error) {
+	w, err := d.inner(at, "endpoint_config", "endpointConfig")
 	if err != nil {
-		return err
+		return 0, err
 	}
-	if bad >= 0 {
-		d.errors = append(d.errors, updateFailure{"endpoints", "", bad, e})
+	if w.bad >= 0 {
+		d.errors = append(d.errors, updateFailure{"endpoints", "", w.bad, e})
 	}
-	if res < 0 {
-		return nil
+	if w.from < 0 {
+		return w.end, nil
 	}
-	if err := d.named(&e, res, "endpoint_config", "cluster_name", "clusterName"); err != nil {
-		return err
+	if err := d.named(&e, w.from, w.to, "endpoint_config", "cluster_name", "clusterName"); err != nil {
+		return 0, err
 	}
 	if d.endpoints == nil {
 		d.endpoints = map[string]entry{}
@@ -466,45 +499,42 @@ func (d *Dump) addEndpoints(e entry, at int) error {
 	if _, ok := d.endpoints[e.name]; !ok || !e.static {
 		d.endpoints[e.name] = e
 	}
-	return nil
+	return w.end, nil
 }
 
-func (d *Dump) addRoute(e entry, at int) error {
-	res, bad, err := d.inner(at, "route_config", "routeConfig")
+func (d *Dump) addRoute(e entry, at int) (int, error) {
+	w, err := d.inner(at, "route_config", "routeConfig")
 	if err != nil {
-		return err
+		return 0, err
 	}
-	if bad >= 0 {
-		d.errors = append(d.errors, updateFailure{"route_config", "", bad, e})
+	if w.bad >= 0 {
+		d.errors = append(d.errors, updateFailure{"route_config", "", w.bad, e})
 	}
-	if res < 0 {
-		return nil
+	if w.from < 0 {
+		return w.end, nil
 	}
-	if err := d.named(&e, res, "route_config", "name", "name"); err != nil {
-		return err
+	if err := d.named(&e, w.from, w.to, "route_config", "name", "name"); err != nil {
+		return 0, err
 	}
 	d.routes = append(d.routes, &routeEntry{entry: e})
-	return nil
+	return w.end, nil
 }
 
-func (d *Dump) addScoped(e entry, at int) error {
+func (d *Dump) addScoped(e entry, at int) (int, error) {
 	end, err := jsonscan.Value(d.data, at)
 	if err != nil {
-		return err
+		return 0, err
 	}
-	e.from, e.to = at, end
-	n, err := jsonscan.Field(d.data, at, "name")
-	if err != nil {
-		return err
+	if err := d.named(&e, at, end, "", "name", "name"); err != nil {
+		return 0, err
 	}
-	e.name = jsonscan.Text(d.data, n)
 	d.scoped = append(d.scoped, e)
-	return nil
+	return end, nil
 }
 
-func (d *Dump) addSecret(e entry, at int) error {
+func (d *Dump) addSecret(e entry, at int) (int, error) {
 	info := SecretInfo{State: string(e.state), Source: e.path()}
-	_, err := jsonscan.Object(d.data, at, func(k []byte, at int) (int, error) {
+	end, err := jsonscan.Object(d.data, at, func(k []byte, at int) (int, error) {
 		switch string(k) {
 		case "name":
 			info.Name = jsonscan.Text(d.data, at)
@@ -515,87 +545,88 @@ func (d *Dump) addSecret(e entry, at int) error {
 		case "error_state", "errorState":
 			info.Error = jsonscan.Text(d.data, jsonscan.Path(d.data, at, "details"))
 		case "secret":
-			// Only whether there is material, and public certificates.
+			// Only the public chain is looked at.
 			if b := jsonscan.Path(d.data, at, "tls_certificate", "certificate_chain"); b >= 0 {
 				info.chain = certBytes(d.data, b)
 			}
-			info.present = jsonscan.Path(d.data, at, "tls_certificate") >= 0 || jsonscan.Path(d.data, at, "validation_context") >= 0
 			if info.Name == "" {
 				info.Name = jsonscan.Text(d.data, jsonscan.Path(d.data, at, "name"))
 			}
 		}
 		return 0, nil
 	})
-	d.secrets = append(d.secrets, info)
-	return err
+	if err == nil {
+		d.secrets = append(d.secrets, info)
+	}
+	return end, err
 }
 
-func (d *Dump) addECDS(e entry, at int) error {
-	res, _, err := d.inner(at, "ecds_filter", "ecdsFilter")
-	if err != nil || res < 0 {
-		return err
+func (d *Dump) addECDS(e entry, at int) (int, error) {
+	w, err := d.inner(at, "ecds_filter", "ecdsFilter")
+	if err != nil || w.from < 0 {
+		return w.end, err
 	}
-	if err := d.named(&e, res, "ecds_filter", "name", "name"); err != nil {
-		return err
+	if err := d.named(&e, w.from, w.to, "ecds_filter", "name", "name"); err != nil {
+		return 0, err
 	}
 	if d.ecds == nil {
 		d.ecds = map[string]entry{}
 	}
 	d.ecds[e.name] = e
-	return nil
+	return w.end, nil
 }
 
-func (d *Dump) addListener(e entry, at int) error {
-	res, bad, err := d.inner(at, "listener", "listener")
-	if err != nil || res < 0 {
-		return err
+func (d *Dump) addListener(e entry, at int) (int, error) {
+	w, err := d.inner(at, "listener", "listener")
+	if err != nil || w.from < 0 {
+		return w.end, err
 	}
-	return d.listenerAt(e, res, "listener", bad)
+	return w.end, d.listenerAt(e, w.from, w.to, "listener", w.bad)
 }
 
 // addDynamicListener reads an item with its active, warming and draining state.
-func (d *Dump) addDynamicListener(e entry, at int) error {
+func (d *Dump) addDynamicListener(e entry, at int) (int, error) {
 	name, bad, any := "", -1, false
 	type st struct {
 		at    int
 		key   string
 		state resourceState
+		w     wrapper
 	}
 	var states []st
-	_, err := jsonscan.Object(d.data, at, func(k []byte, at int) (int, error) {
-		switch s := string(k); s {
+	end, err := jsonscan.Object(d.data, at, func(k []byte, at int) (int, error) {
+		var state resourceState
+		switch string(k) {
 		case "name":
 			name = jsonscan.Text(d.data, at)
 		case "error_state", "errorState":
 			bad = at
 		case "active_state", "activeState":
-			states = append(states, st{at, s, active})
+			state = active
 		case "warming_state", "warmingState":
-			states = append(states, st{at, s, warming})
+			state = warming
 		case "draining_state", "drainingState":
-			states = append(states, st{at, s, draining})
+			state = draining
 		}
-		return 0, nil
+		if state == "" || at >= len(d.data) || d.data[at] != '{' {
+			return 0, nil
+		}
+		w, err := d.inner(at, "listener", "listener")
+		states = append(states, st{at, string(k), state, w})
+		return w.end, err
 	})
 	if err != nil {
-		return err
+		return end, err
 	}
 	for _, s := range states {
-		if d.data[s.at] != '{' {
-			continue
-		}
-		res, _, err := d.inner(s.at, "listener", "listener")
-		if err != nil {
-			return err
-		}
-		if res < 0 {
+		if s.w.from < 0 {
 			continue
 		}
 		any = true
 		e := e
 		e.outer, e.state = s.at, s.state
-		if err := d.listenerAt(e, res, s.key+".listener", bad); err != nil {
-			return err
+		if err := d.listenerAt(e, s.w.from, s.w.to, s.key+".listener", bad); err != nil {
+			return end, err
 		}
 		if l := d.listeners[len(d.listeners)-1]; l.name == "" {
 			l.name = name
@@ -605,14 +636,17 @@ func (d *Dump) addDynamicListener(e entry, at int) error {
 		e.name = name
 		d.errors = append(d.errors, updateFailure{"listener", name, bad, e})
 	}
-	return nil
+	return end, nil
 }
 
-func (d *Dump) listenerAt(e entry, at int, path string, bad int) error {
+func (d *Dump) listenerAt(e entry, from, to int, path string, bad int) error {
 	l := &listenerEntry{entry: e, bound: true, errorState: bad}
-	l.from, l.field = at, path
+	l.from, l.to, l.field = from, to, path
 	b := d.data
-	end, err := jsonscan.Object(b, at, func(k []byte, at int) (int, error) {
+	_, err := jsonscan.Object(b, from, func(k []byte, at int) (int, error) {
+		if at >= len(b) {
+			return 0, nil
+		}
 		switch string(k) {
 		case "name":
 			l.name = jsonscan.Text(b, at)
@@ -640,7 +674,6 @@ func (d *Dump) listenerAt(e entry, at int, path string, bad int) error {
 		}
 		return 0, nil
 	})
-	l.to = end
 	if err == nil {
 		d.listeners = append(d.listeners, l)
 	}
@@ -668,10 +701,20 @@ func (d *Dump) bareResources(key string, at int) (int, error) {
 		return err
 	}
 	listeners := func(list string) func(e entry, at int) error {
-		return func(e entry, at int) error { return d.listenerAt(e, at, "", -1) }
+		return func(e entry, at int) error {
+			end, err := jsonscan.Value(b, at)
+			if err != nil {
+				return err
+			}
+			return d.listenerAt(e, at, end, "", -1)
+		}
 	}
 	clusters := func(e entry, at int) error {
-		if err := d.named(&e, at, "", "name", "name"); err != nil {
+		end, err := jsonscan.Value(b, at)
+		if err != nil {
+			return err
+		}
+		if err := d.named(&e, at, end, "", "name", "name"); err != nil {
 			return err
 		}
 		d.clusters = append(d.clusters, e)
@@ -685,7 +728,11 @@ func (d *Dump) bareResources(key string, at int) (int, error) {
 		return at, each(key, at, clusters)
 	case "route_config":
 		return at, each(key, at, func(e entry, at int) error {
-			if err := d.named(&e, at, "", "name", "name"); err != nil {
+			end, err := jsonscan.Value(b, at)
+			if err != nil {
+				return err
+			}
+			if err := d.named(&e, at, end, "", "name", "name"); err != nil {
 				return err
 			}
 			d.routes = append(d.routes, &routeEntry{entry: e})

@@ -178,8 +178,7 @@ type SecretInfo struct {
 	Error       string
 	Source      string
 
-	chain   []byte
-	present bool
+	chain []byte
 }
 
 // Secrets lists the secrets in the order of the dump.
