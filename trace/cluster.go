@@ -48,9 +48,7 @@ func (w *walker) refused(err error) *NotReadError {
 	if err == nil || w.err != nil {
 		return nil
 	}
-	if e, ok := errors.AsType[*NotReadError](err); ok {
-		return e
-	}
+	// Of several, what is broken goes before what is absent: a person mends it.
 	if e, ok := errors.AsType[*k8s.DecodeError](err); ok {
 		q := Query{Area: AreaCluster, File: e.Resource}
 		msg := e.Msg
@@ -59,6 +57,9 @@ func (w *walker) refused(err error) *NotReadError {
 		}
 		w.broken(q, &InputError{File: q.Path(), Line: e.Line, Column: e.Column, Offset: e.Offset, Msg: msg})
 		return &NotReadError{Query: q, Why: e.Error(), Command: q.Command()}
+	}
+	if e, ok := errors.AsType[*NotReadError](err); ok {
+		return e
 	}
 	w.err = err
 	return nil
