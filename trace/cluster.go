@@ -3,7 +3,6 @@ package trace
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/netip"
 	"strconv"
 	"strings"
@@ -204,13 +203,6 @@ func (w *walker) showService(n *node, s *servicePort) {
 	svc := s.service
 	n.hop.config("Service", svc.Namespace+"/"+svc.Name, "services", svc.Raw)
 	q := Query{Area: AreaCluster, File: "services", Select: Selector{Namespace: svc.Namespace, Name: svc.Name}}
-	excerpt := fmt.Sprintf("%s/%s type %s clusterIP %s", svc.Namespace, svc.Name, svc.Spec.Type, svc.Spec.ClusterIP)
-	if s.port != nil {
-		excerpt += fmt.Sprintf(" port %s %d/%s", s.port.Name, s.port.Port, s.port.Protocol)
-		if s.port.NodePort != 0 {
-			excerpt += fmt.Sprintf(" nodePort %d", s.port.NodePort)
-		}
-		excerpt += " targetPort " + s.port.TargetPort.String()
-	}
-	w.cite(n.hop, Config, q, excerpt, s.String())
+	excerpt := pick(svc.Raw, "metadata.namespace", "metadata.name", "spec.type", "spec.clusterIP", "spec.externalTrafficPolicy", "spec.ports", "status.loadBalancer")
+	w.cite(n.hop, Config, q, excerpt, svc.Name)
 }

@@ -122,13 +122,15 @@ func (r *rule) run(w *walker, root *node, all *[]*finding) {
 // to or from it. The same fault found at several hops is one finding, at the
 // first.
 func (w *walker) suppress(all []*finding, order map[*node]int) {
-	for _, cause := range all {
-		for _, f := range all {
-			if f == cause || f.below != nil || !related(cause.node, f.node) {
+	for i, cause := range all {
+		for j, f := range all {
+			if i == j || f.below != nil {
 				continue
 			}
-			same := f.rule == cause.rule && f.detail == cause.detail && order[cause.node] <= order[f.node]
-			if same || slices.Contains(cause.rule.suppresses, f.rule.code) && !cause.isBelow(f) {
+			first := order[cause.node] < order[f.node] || cause.node == f.node && i < j
+			same := f.rule == cause.rule && f.detail == cause.detail && first
+			symptom := slices.Contains(cause.rule.suppresses, f.rule.code) && related(cause.node, f.node)
+			if (same || symptom) && !cause.isBelow(f) {
 				f.below = cause
 			}
 		}

@@ -68,16 +68,25 @@ func paths(root *node, bound int) (all []path, rest float64) {
 }
 
 // verdict of a way is decided by the first hop on it that is not passed: what
-// comes after an obstacle is only what would come next.
+// comes after an obstacle is only what would come next. A node whose rules are
+// not known may drop the packet or let it pass; where what lies behind fails, the
+// request fails either way.
 func (p path) verdict() Verdict {
+	unknown := false
 	for _, n := range p.nodes {
 		switch n.hop.State {
 		case Fail:
 			return Unreachable
 		case OK, Warn, Skipped:
 		default:
-			return Undetermined
+			if n.hop.Kind != KindNode {
+				return Undetermined
+			}
+			unknown = true
 		}
+	}
+	if unknown {
+		return Undetermined
 	}
 	return Reachable
 }

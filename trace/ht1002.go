@@ -5,7 +5,7 @@ import "fmt"
 // ht1002 names an address of the cluster asked at a port that nothing exposes.
 func ht1002(q *inquiry) {
 	q.kind(func(n *node) {
-		if n.hop.State != Fail || n.facts.service != nil && n.facts.service.port != nil {
+		if n.hop.State != Fail || n.facts.wantedPort != 0 || n.facts.service != nil && n.facts.service.port != nil {
 			return
 		}
 		port := n.facts.flow.dst.Port()

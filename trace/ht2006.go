@@ -50,11 +50,21 @@ func ht2006(q *inquiry) {
 	}, KindNode)
 }
 
+// maxOtherNodes bounds how many other nodes are asked for comparison.
+const maxOtherNodes = 2
+
 // quoteOtherNodes quotes the rules of nodes whose rules do hold the endpoints.
 func (q *inquiry) quoteOtherNodes(f *finding, n *node, s *servicePort) {
-	for _, key := range sortedKeys(q.nodes) {
-		other := q.nodes[key]
-		if other.name == n.hop.Subject.Name || other.notRead != nil {
+	nodes, err := q.cluster.Nodes(q.ctx)
+	q.refused(err)
+	asked := 0
+	for _, k := range nodes {
+		if k.Name == n.hop.Subject.Name || asked == maxOtherNodes {
+			continue
+		}
+		asked++
+		other := q.nodeNet(k.Name, n.facts.flow.dst.Addr().Is6())
+		if q.err != nil || other.notRead != nil {
 			continue
 		}
 		for _, e := range s.ready() {

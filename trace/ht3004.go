@@ -37,17 +37,12 @@ func ht3004(q *inquiry) {
 			return
 		}
 		slices.SortStableFunc(claim, func(a, b *k8s.Gateway) int { return a.Created.Compare(b.Created) })
-		at := n
-		for _, m := range q.before(n) {
-			if m.hop.Kind == KindListener && m.facts.proxy == n.facts.proxy {
-				at = m
-			}
-		}
+		at := q.listenerHop(n)
 		older, younger := claim[0], claim[len(claim)-1]
 		f := q.report(at, fmt.Sprintf("Gateways %s/%s and %s/%s both have a server for %s on port %d; Istio keeps the older one's (%s/%s), whose route table %s has no route of the VirtualService that binds to the other", older.Namespace, older.Name, younger.Namespace, younger.Name, host, s.port.Port, older.Namespace, older.Name, n.facts.outcome.RouteConfig),
 			fmt.Sprintf("take %s out of one of the two, or merge them: bind the VirtualService to %s/%s", host, older.Namespace, older.Name))
 		for _, g := range claim {
-			q.object(f, &g.Meta, "servers", host)
+			q.written(f, &g.Meta, "servers", host)
 		}
 		for _, e := range n.hop.Evidence {
 			f.evidence = append(f.evidence, e.ID)

@@ -19,10 +19,10 @@ func ht3006(q *inquiry) {
 			q.report(n, fmt.Sprintf("the client speaks plain text to %s, where every filter chain wants TLS", f.dst),
 				"ask with https://, or use the port of the plain server")
 		case f.tls != "none" && o.Error != envoyadmin.NoFilterChain && !o.Extra.DownstreamTLS && o.Terminal == "http_connection_manager":
-			q.report(n, fmt.Sprintf("the client speaks TLS to %s, where plain HTTP is served: the proxy takes the handshake for a broken request (400, DPE http1.codec_error), the client sees 'wrong version number'", f.dst),
+			q.report(q.listenerHop(n), fmt.Sprintf("the client speaks TLS to %s, where plain HTTP is served: the proxy takes the handshake for a broken request (400, DPE http1.codec_error), the client sees 'wrong version number'", f.dst),
 				"ask with http://, or use the port of the TLS server")
 		}
-	}, KindListener, KindFilterChain)
+	}, KindListener, KindFilterChain, KindFilter, KindRoute)
 }
 
 // wantsTLS says whether a filter chain was missed because it wants TLS.

@@ -37,7 +37,7 @@ func ht4003(q *inquiry) {
 			}
 			found := q.report(n, fmt.Sprintf("the route of %s takes %s%s before %s, whose match %s is narrower: Istio joins the VirtualServices of one host oldest first", owner, f.authority, f.path, vs.Ref(), wanted),
 				fmt.Sprintf("put the routes of %s and %s into one VirtualService, the narrower match first", owner, vs.Ref()))
-			q.object(found, &vs.Meta, "http", wanted)
+			q.written(found, &vs.Meta, "http", wanted)
 		}
 	}, KindRoute)
 }

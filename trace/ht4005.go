@@ -36,7 +36,7 @@ func ht4005(q *inquiry) {
 			for _, g := range q.gatewaysOf(n.facts.pod) {
 				for _, server := range g.Spec.GetServers() {
 					if server.GetTls().GetHttpsRedirect() {
-						q.object(f, &g.Meta, "servers", "httpsRedirect")
+						q.written(f, &g.Meta, "servers", "httpsRedirect")
 					}
 				}
 			}

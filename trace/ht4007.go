@@ -50,8 +50,8 @@ func ht4007(q *inquiry) {
 				}
 				f := q.report(n, fmt.Sprintf("VirtualService %s/%s has the host %s and binds to Gateway %s/%s, whose servers take %s only", vs.Namespace, vs.Name, host, g.Namespace, g.Name, strings.Join(hosts, ", ")),
 					fmt.Sprintf("in Gateway %s/%s add %q to servers[].hosts%s", g.Namespace, g.Name, host, nearestHint(host, hosts)))
-				q.object(f, &g.Meta, "servers", host)
-				q.object(f, &vs.Meta, "hosts", host)
+				q.written(f, &g.Meta, "servers", host)
+				q.written(f, &vs.Meta, "hosts", host)
 				return
 			}
 		}

@@ -32,7 +32,7 @@ func ht4008(q *inquiry) {
 					fix = fmt.Sprintf("in VirtualService %s/%s set spec.gateways to %q", vs.Namespace, vs.Name, near)
 				}
 				f := q.report(n, fmt.Sprintf("VirtualService %s/%s has the host %s and binds to Gateway %s, which does not exist", vs.Namespace, vs.Name, hostOf(n.facts.flow), name), fix)
-				q.object(f, &vs.Meta, "gateways", name)
+				q.written(f, &vs.Meta, "gateways", name)
 				return
 			}
 		}

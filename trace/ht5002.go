@@ -46,7 +46,7 @@ func ht5002(q *inquiry) {
 					}
 					f.detail += fmt.Sprintf(": DestinationRule %s/%s subset %s wants %s; %d of %d Pods carry it", rule.Namespace, rule.Name, c.subset, want, with, len(pods))
 					fix = append(fix, fmt.Sprintf("kubectl -n %s get pods -l %s --show-labels", svc.Namespace, selector))
-					q.object(f, &rule.Meta, "subsets", c.subset)
+					q.written(f, &rule.Meta, "subsets", c.subset)
 				}
 			default:
 				f.detail += fmt.Sprintf(": Service %s/%s selects %d Pods, none of which is a ready endpoint of port %d", svc.Namespace, svc.Name, len(pods), c.port)

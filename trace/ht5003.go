@@ -43,7 +43,7 @@ func ht5003(q *inquiry) {
 		if c, ok := parseIstioCluster(n.facts.outcome.Cluster); ok {
 			rule, err := q.destinationRule(n.facts.pod.ref.namespace, c.host)
 			if q.refused(err) == nil && rule != nil {
-				q.object(f, &rule.Meta, "trafficPolicy", "outlierDetection")
+				q.written(f, &rule.Meta, "trafficPolicy", "outlierDetection")
 			}
 		}
 	}

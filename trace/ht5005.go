@@ -25,7 +25,7 @@ func ht5005(q *inquiry) {
 		if c, ok := parseIstioCluster(n.hop.Detail.Name); ok {
 			rule, err := q.destinationRule(p.pod.namespace, c.host)
 			if q.refused(err) == nil && rule != nil {
-				q.object(f, &rule.Meta, "trafficPolicy", "connectionPool")
+				q.written(f, &rule.Meta, "trafficPolicy", "connectionPool")
 			}
 		}
 	}, "UO")

@@ -25,7 +25,7 @@ func ht6001(q *inquiry) {
 		f := q.report(at, fmt.Sprintf("%s speaks mutual TLS to %s, and Pod %s has no sidecar that would answer it", n.facts.proxy.pod, e.Address, p.ref),
 			fmt.Sprintf("inject a sidecar into %s, or set trafficPolicy.tls.mode: DISABLE in the DestinationRule for %s (without a rule Istio finds out by itself)", p.ref, orElse(c.host, n.facts.outcome.Cluster)))
 		if rule, err := q.destinationRule(n.facts.pod.ref.namespace, c.host); q.refused(err) == nil && rule != nil {
-			q.object(f, &rule.Meta, "trafficPolicy", "ISTIO_MUTUAL")
+			q.written(f, &rule.Meta, "trafficPolicy", "ISTIO_MUTUAL")
 		}
 		q.confirmTLS(f, n.facts.proxy)
 	}, KindEndpoint)
@@ -54,8 +54,8 @@ func ht6001(q *inquiry) {
 			"give the client a sidecar, or set PeerAuthentication mtls.mode: PERMISSIVE for this workload while it moves",
 			"a DestinationRule for the host with tls.mode DISABLE makes a client with a sidecar speak plain text: take it out")
 		for _, r := range mode.From {
-			if meta, err := q.cluster.Object(q.ctx, r.Kind, r.Namespace, r.Name); q.refused(err) == nil && meta != nil {
-				q.object(f, meta, "mtls", mode.Mode)
+			if meta := q.object(r); meta != nil {
+				q.written(f, meta, "mtls", mode.Mode)
 			}
 		}
 	}, KindListener, KindFilterChain)

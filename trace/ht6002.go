@@ -23,7 +23,7 @@ func ht6002(q *inquiry) {
 			fmt.Sprintf("allow it in the policy: a rule with from.source.principals [%q] and to.operation methods [%q], paths [%q]", who, n.facts.flow.method, pathOnly(n.facts.flow.path)),
 			fmt.Sprintf("istioctl x authz check %s.%s", n.facts.pod.ref.name, n.facts.pod.ref.namespace))
 		for _, p := range policies {
-			q.object(f, &p.Meta, "spec", p.Name)
+			q.written(f, &p.Meta, "spec", p.Name)
 		}
 		if q.quote(f, Config, n.facts.proxy.pod.query(AreaProxy, configDump), "envoy.filters.http.rbac") {
 			return

@@ -26,9 +26,8 @@ func ht6003(q *inquiry) {
 				fmt.Sprintf("allow port %d from %s in a NetworkPolicy of namespace %s", n.facts.flow.dst.Port(), n.facts.flow.from, n.facts.pod.ref.namespace),
 				"whether it is enforced depends on the CNI: flannel alone enforces none")
 			for _, r := range v.Policies {
-				meta, err := q.cluster.Object(q.ctx, r.Kind, r.Namespace, r.Name)
-				if q.refused(err) == nil && meta != nil {
-					q.object(f, meta, "spec", r.Name)
+				if meta := q.object(r); meta != nil {
+					q.written(f, meta, "spec", r.Name)
 					q.proof(f, Config, Query{Area: AreaCluster, File: resourceOf(meta.APIVersion, meta.Kind), Select: Selector{Namespace: r.Namespace, Name: r.Name}}, fmt.Sprintf(`"kind": %q, "name": %q, "namespace": %q`, r.Kind, r.Name, r.Namespace), r.Name)
 				}
 			}

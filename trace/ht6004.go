@@ -1,6 +1,7 @@
 package trace
 
 import (
+	"bytes"
 	"fmt"
 	"slices"
 	"strings"
@@ -25,7 +26,13 @@ var httpPrefixes = []string{"http", "http2", "grpc", "grpc-web"}
 func ht6004(q *inquiry) {
 	q.kind(func(n *node) {
 		o := n.facts.outcome
-		if o == nil || o.Terminal != "http_connection_manager" || n.facts.flow.app != "tcp" || n.facts.direction == envoyadmin.Gateway {
+		if o == nil || n.facts.flow.app != "tcp" || n.facts.direction == envoyadmin.Gateway {
+			return
+		}
+		// The inspector waits for what the client says; before a server that
+		// speaks first neither side does.
+		waits := bytes.Contains(o.Extra.Listener, []byte("envoy.filters.listener.http_inspector"))
+		if o.Terminal != "http_connection_manager" && !waits {
 			return
 		}
 		port := n.facts.flow.dst.Port()

@@ -43,7 +43,7 @@ func ht6005(q *inquiry) {
 			if to := e.Spec.GetExportTo(); !k8s.Visible(to, e.Namespace, ns) {
 				f := q.report(n, fmt.Sprintf("ServiceEntry %s/%s for %s is exported to %s only and hidden from namespace %s", e.Namespace, e.Name, c.host, strings.Join(to, ", "), ns),
 					fmt.Sprintf("add %q to spec.exportTo of ServiceEntry %s/%s", ns, e.Namespace, e.Name))
-				q.object(f, &e.Meta, "exportTo", ns)
+				q.written(f, &e.Meta, "exportTo", ns)
 				return
 			}
 			q.hiddenBySidecar(n, e.Namespace, c.host)
@@ -59,5 +59,5 @@ func (q *inquiry) hiddenBySidecar(n *node, namespace, host string) {
 	}
 	f := q.report(n, fmt.Sprintf("Sidecar %s/%s does not import %s/%s, so this proxy has no cluster for it", s.Namespace, s.Name, namespace, host),
 		fmt.Sprintf("add %q to spec.egress[].hosts of Sidecar %s/%s", namespace+"/"+host, s.Namespace, s.Name))
-	q.object(f, &s.Meta, "egress", host)
+	q.written(f, &s.Meta, "egress", host)
 }

@@ -56,10 +56,10 @@ func ht6006(q *inquiry) {
 		}
 		f := q.report(n, detail, fix)
 		for _, r := range requests {
-			q.object(f, &r.Meta, "jwtRules", "issuer")
+			q.written(f, &r.Meta, "jwtRules", "issuer")
 		}
 		for _, p := range policies {
-			q.object(f, &p.Meta, "spec", "requestPrincipals")
+			q.written(f, &p.Meta, "spec", "requestPrincipals")
 		}
 	}, KindFilter)
 }

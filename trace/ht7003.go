@@ -45,9 +45,9 @@ func ht7003(q *inquiry) {
 				fmt.Sprintf("mend the match (destinationSubnets, port) or exportTo of VirtualService %s/%s", vs.Namespace, vs.Name),
 				"istioctl proxy-status   # is the sidecar's LDS SYNCED?")
 			found.effect = Degraded
-			q.object(found, &vs.Meta, "tcp", "destinationSubnets")
-			q.object(found, &vs.Meta, "exportTo", "exportTo")
-			q.object(found, &vs.Meta, "http", wanted)
+			q.written(found, &vs.Meta, "tcp", "destinationSubnets")
+			q.written(found, &vs.Meta, "exportTo", "exportTo")
+			q.written(found, &vs.Meta, "http", wanted)
 			return
 		}
 	}, KindCluster)

@@ -32,7 +32,7 @@ func ht7005(q *inquiry) {
 			found := q.report(at, fmt.Sprintf("the client speaks TLS and %s wraps it in TLS once more on the way to %s", n.facts.proxy.pod, e.Address),
 				fmt.Sprintf("take tls.mode SIMPLE out of the DestinationRule for %s, or let the client speak plain HTTP", c.host))
 			if rule, err := q.destinationRule(n.facts.pod.ref.namespace, c.host); q.refused(err) == nil && rule != nil {
-				q.object(found, &rule.Meta, "trafficPolicy", "tls")
+				q.written(found, &rule.Meta, "trafficPolicy", "tls")
 			}
 			q.entryPorts(found, c.host)
 		}
@@ -44,6 +44,6 @@ func (q *inquiry) entryPorts(f *finding, host string) {
 	entries, err := q.cluster.ServiceEntriesForHost(q.ctx, host)
 	q.refused(err)
 	for _, e := range entries {
-		q.object(f, &e.Meta, "ports", "targetPort")
+		q.written(f, &e.Meta, "ports", "targetPort")
 	}
 }

@@ -3,6 +3,7 @@ package trace
 import (
 	"encoding/json"
 	"slices"
+	"strings"
 
 	"github.com/hoptrail/hoptrail/k8s"
 )
@@ -74,44 +75,69 @@ func (q *inquiry) virtualServicesFor(host string) []*k8s.VirtualService {
 	return all
 }
 
-// object cites a resource a person wrote: field of its spec, as kubectl prints
+// written cites a resource a person wrote: field of its spec, as kubectl prints
 // it, and shows the whole on the hop.
-func (q *inquiry) object(f *finding, m *k8s.Meta, field, match string) {
+func (q *inquiry) written(f *finding, m *k8s.Meta, field, match string) {
 	query := Query{Area: AreaCluster, File: resourceOf(m.APIVersion, m.Kind), Select: Selector{Namespace: m.Namespace, Name: m.Name}}
 	q.proof(f, Config, query, excerptOf(m.Raw, field), match)
 	f.node.hop.config(m.Kind, m.Namespace+"/"+m.Name, query.File, m.Raw)
 }
 
-// excerptOf is one field of an object's spec, or of the object itself, as
-// kubectl prints JSON.
+// excerptOf is one field of an object's spec, with the object's name, as kubectl
+// prints JSON; "spec" is the whole of it.
 func excerptOf(raw json.RawMessage, field string) string {
-	var doc map[string]json.RawMessage
+	if field != "spec" {
+		field = "spec." + field
+	}
+	if pick(raw, field) == "" {
+		return ""
+	}
+	return pick(raw, "kind", "metadata.name", "metadata.namespace", "metadata.creationTimestamp", field)
+}
+
+// pick returns the fields of a JSON object at the dotted paths, as kubectl
+// prints them; "" where none of them is there.
+func pick(raw json.RawMessage, paths ...string) string {
+	var doc map[string]any
 	if json.Unmarshal(raw, &doc) != nil {
 		return ""
 	}
-	var meta struct {
-		Name      string `json:"name"`
-		Namespace string `json:"namespace"`
-	}
-	_ = json.Unmarshal(doc["metadata"], &meta) // an object without a name is cited without it
-	inner := doc
-	if spec, ok := doc["spec"]; ok {
-		var s map[string]json.RawMessage
-		if json.Unmarshal(spec, &s) == nil && (s[field] != nil || field == "spec") {
-			inner = s
-			if field == "spec" {
-				inner = map[string]json.RawMessage{"spec": spec}
+	out := map[string]any{}
+	for _, path := range paths {
+		from, to := doc, out
+		parts := strings.Split(path, ".")
+		for i, part := range parts {
+			value, ok := from[part]
+			if !ok {
+				break
 			}
+			if i == len(parts)-1 {
+				to[part] = value
+				break
+			}
+			inner, ok := value.(map[string]any)
+			if !ok {
+				break
+			}
+			if _, deep := inner[parts[i+1]]; !deep {
+				break
+			}
+			next, ok := to[part].(map[string]any)
+			if !ok {
+				next = map[string]any{}
+				to[part] = next
+			}
+			from, to = inner, next
 		}
 	}
-	if inner[field] == nil {
+	if len(out) == 0 {
 		return ""
 	}
-	out, err := json.MarshalIndent(map[string]any{"metadata": meta, field: inner[field]}, "", "    ")
+	text, err := json.MarshalIndent(out, "", "    ")
 	if err != nil {
 		return ""
 	}
-	return string(out)
+	return string(text)
 }
 
 // destinationRule is the rule in force for a host as seen from a namespace.
@@ -125,4 +151,15 @@ func (q *inquiry) destinationRule(client, host string) (*k8s.DestinationRule, er
 		namespace = svc.Namespace
 	}
 	return q.cluster.DestinationRuleFor(q.ctx, client, namespace, host)
+}
+
+// listenerHop is the hop of the listener by which the request came to the proxy
+// of n.
+func (q *inquiry) listenerHop(n *node) *node {
+	for _, m := range append([]*node{n}, q.before(n)...) {
+		if m.hop.Kind == KindListener && m.facts.proxy == n.facts.proxy {
+			return m
+		}
+	}
+	return n
 }

@@ -102,7 +102,7 @@ func (p *proxy) belongs(e accesslog.Entry) (*node, string) {
 			continue
 		}
 		path := e.Path()
-		if path == "" && e.Method() == "" && e.DownstreamLocal() != "" && e.Status() == 0 {
+		if path == "" && e.Method() == "" && e.DownstreamLocal() != "" {
 			// a connection that never became a request: refused before HTTP
 			return p.speaksOf(e, n), "the same destination " + e.DownstreamLocal()
 		}

@@ -313,6 +313,13 @@ func (w *walker) afterNode(n *node, f flow, ns *netns, o *iptables.Outcome, shar
 			return
 		}
 	}
+	if slices.ContainsFunc(o.Otherwise, func(alt iptables.Outcome) bool { return alt.Verdict == iptables.Accept }) || o.Dst.Addr() == (netip.Addr{}) {
+		return
+	}
+	// the outcome itself is the way of a packet that the rules not known let pass
+	passed := *o
+	passed.Verdict = iptables.Accept
+	w.afterNode(n, f, ns, &passed, share, false, s)
 }
 
 // masqueraded gives the flow the source it leaves the node with: the address of
@@ -370,7 +377,8 @@ func (w *walker) inferred(n *node, f flow, s *servicePort) *node {
 	for _, e := range eps {
 		next := f
 		next.dst = e.Addr
-		next.src, next.assumed = netip.AddrPort{}, false
+		next.assumed = true
+		next.from = place{area: AreaNode, name: n.hop.Subject.Name}
 		label := ""
 		if len(eps) > 1 {
 			label = e.Addr.String()

@@ -91,7 +91,7 @@ func (w *walker) podHop(f flow, p *pod) *node {
 		h.check("container "+c.Name, stateOf(c.Ready || c.Init, Warn), value)
 	}
 	q := Query{Area: AreaCluster, File: "pods", Select: Selector{Namespace: p.ref.namespace, Name: p.ref.name}}
-	w.cite(h, Config, q, fmt.Sprintf("%s podIP %s node %s phase %s", p.ref, p.ip, p.obj.Spec.NodeName, p.obj.Status.Phase), p.ip.String())
+	w.cite(h, Config, q, pick(p.obj.Raw, "metadata.namespace", "metadata.name", "metadata.labels", "spec.nodeName", "status.phase", "status.podIP"), p.ip.String())
 	if d := p.obj.DeletionTimestamp; d != nil {
 		h.settle(Warn, "the Pod is being deleted since "+d.UTC().Format("2006-01-02T15:04:05Z"))
 	}
@@ -192,19 +192,47 @@ func (w *walker) checkPolicies(n *node, f flow, p *pod) {
 
 // showObject adds the resource a person wrote to the hop.
 func (w *walker) showObject(n *node, r k8s.Ref) {
-	meta, err := w.cluster.Object(w.ctx, r.Kind, r.Namespace, r.Name)
-	if w.refused(err) != nil || w.err != nil || meta == nil {
-		return
+	if meta := w.object(r); meta != nil {
+		n.hop.config(r.Kind, r.Namespace+"/"+r.Name, resourceOf(meta.APIVersion, meta.Kind), meta.Raw)
 	}
-	resource := resourceOf(meta.APIVersion, meta.Kind)
-	n.hop.config(r.Kind, r.Namespace+"/"+r.Name, resource, meta.Raw)
+}
+
+// object reads the resource that a reference names; nil where it is not there,
+// or could not be read.
+func (w *walker) object(r k8s.Ref) *k8s.Meta {
+	resource := resources[r.Kind]
+	if resource == "" {
+		return nil
+	}
+	meta, err := w.cluster.Object(w.ctx, resource, r.Namespace, r.Name)
+	if w.refused(err) != nil || w.err != nil {
+		return nil
+	}
+	return meta
+}
+
+// resources are the lists that hold the kinds people write.
+var resources = map[string]string{
+	"Service": "services", "Pod": "pods",
+	"NetworkPolicy":         "networkpolicies.networking.k8s.io",
+	"Gateway":               "gateways.networking.istio.io",
+	"VirtualService":        "virtualservices.networking.istio.io",
+	"DestinationRule":       "destinationrules.networking.istio.io",
+	"ServiceEntry":          "serviceentries.networking.istio.io",
+	"Sidecar":               "sidecars.networking.istio.io",
+	"EnvoyFilter":           "envoyfilters.networking.istio.io",
+	"AuthorizationPolicy":   "authorizationpolicies.security.istio.io",
+	"PeerAuthentication":    "peerauthentications.security.istio.io",
+	"RequestAuthentication": "requestauthentications.security.istio.io",
+	"HTTPRoute":             "httproutes.gateway.networking.k8s.io",
+	"GRPCRoute":             "grpcroutes.gateway.networking.k8s.io",
 }
 
 // resourceOf is the plural and group of a kind, as snapshots name the list.
 func resourceOf(apiVersion, kind string) string {
 	plural := strings.ToLower(kind)
 	switch {
-	case strings.HasSuffix(plural, "y"):
+	case strings.HasSuffix(plural, "y") && !strings.HasSuffix(plural, "ay"):
 		plural = strings.TrimSuffix(plural, "y") + "ies"
 	case strings.HasSuffix(plural, "s"):
 		plural += "es"

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/hoptrail/hoptrail/envoyadmin"
+	"github.com/hoptrail/hoptrail/k8s"
 )
 
 // proxy is one Envoy on the path and what was read of it.
@@ -116,7 +117,7 @@ func (f flow) call(dir envoyadmin.Direction) envoyadmin.Call {
 	c := envoyadmin.Call{
 		Address: f.dst, OriginalDst: f.dst, Direction: dir, Protocol: envoyadmin.TCP, TLS: envoyadmin.TLSMode(f.tls),
 		SNI: f.sni, ALPN: f.alpn, Scheme: f.scheme, Method: f.method, Authority: f.authority, Path: f.path,
-		HTTPVersion: f.version,
+		HTTPVersion: f.version, PastRefusals: true,
 	}
 	if f.src.IsValid() && !f.assumed {
 		c.Source = f.src
@@ -291,8 +292,8 @@ func (t *stepTree) stepHop(s envoyadmin.Step, o *envoyadmin.Outcome) *node {
 		for _, problem := range x.Problems {
 			h.check("configuration state", Warn, problem)
 		}
+		h.Detail.RouteConfig = o.RouteConfig
 		if t.in.app == "tcp" && len(o.Hosts) > 0 {
-			h.Detail.RouteConfig = o.RouteConfig
 			h.Detail.Hosts = o.Hosts
 		}
 	case KindFilterChain:
@@ -354,6 +355,13 @@ func (t *stepTree) stepHop(s envoyadmin.Step, o *envoyadmin.Outcome) *node {
 		}
 		h.Config = append(h.Config, ConfigObject{Kind: s.Kind, Name: s.Name, Source: source, Object: s.Object})
 		t.w.cite(h, Config, q, indent(s.Object), s.Name)
+	}
+	for _, owner := range s.Owner {
+		kind, name, _ := strings.Cut(owner, " ")
+		if ns, name, ok := strings.Cut(name, "/"); ok {
+			name, _, _ = strings.Cut(name, " ") // an entry of it may follow
+			t.w.showObject(n, k8s.Ref{Kind: kind, Namespace: ns, Name: name})
+		}
 	}
 	return n
 }

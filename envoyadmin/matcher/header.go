@@ -80,7 +80,7 @@ func headerValue(m *routev3.HeaderMatcher, value string, rx *Regexps) (Verdict, 
 	}
 }
 
-// DescribeHeader says in words what a header condition wants: "header end-user exact jason".
+// DescribeHeader says in words what a header condition wants: "header end-user == jason".
 func DescribeHeader(m *routev3.HeaderMatcher) string {
 	return "header " + m.GetName() + " " + describeHeaderWant(m)
 }
@@ -104,7 +104,7 @@ func describeHeaderWant(m *routev3.HeaderMatcher) string {
 		if p.ExactMatch == "" {
 			return not + "present"
 		}
-		return not + "exact " + show(p.ExactMatch)
+		return not + "== " + show(p.ExactMatch)
 	case *routev3.HeaderMatcher_PrefixMatch: //nolint:staticcheck // as above
 		return not + "prefix " + show(p.PrefixMatch)
 	case *routev3.HeaderMatcher_SuffixMatch: //nolint:staticcheck // as above
@@ -120,7 +120,7 @@ func describeHeaderWant(m *routev3.HeaderMatcher) string {
 	}
 }
 
-// ExplainHeader says why a header condition did not hold: "header end-user is absent, wants exact jason". A value that
+// ExplainHeader says why a header condition did not hold: "header end-user is absent, wants == jason". A value that
 // may be a credential is not shown.
 func ExplainHeader(m *routev3.HeaderMatcher, r *Request) string {
 	want := describeHeaderWant(m)

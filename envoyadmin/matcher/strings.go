@@ -76,7 +76,7 @@ func xdsString(m *xdsmatcher.StringMatcher, s string, rx *Regexps) (Verdict, str
 	}
 }
 
-// DescribeString says in words what a string matcher wants: "exact jason", "regex ^a.*".
+// DescribeString says in words what a string matcher wants: "== jason", "regex ^a.*".
 func DescribeString(m *matcherv3.StringMatcher) string {
 	fold := ""
 	if m.GetIgnoreCase() {
@@ -84,7 +84,7 @@ func DescribeString(m *matcherv3.StringMatcher) string {
 	}
 	switch p := m.GetMatchPattern().(type) {
 	case *matcherv3.StringMatcher_Exact:
-		return "exact " + show(p.Exact) + fold
+		return "== " + show(p.Exact) + fold
 	case *matcherv3.StringMatcher_Prefix:
 		return "prefix " + show(p.Prefix) + fold
 	case *matcherv3.StringMatcher_Suffix:

@@ -1,0 +1,100 @@
+package trace
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/hoptrail/hoptrail/envoyadmin"
+	"github.com/hoptrail/hoptrail/k8s"
+)
+
+// ht3005 names a certificate that a TLS server does not have or that has
+// expired.
+func ht3005(q *inquiry) {
+	q.kind(func(n *node) {
+		o := n.facts.outcome
+		if o == nil || n.facts.direction == envoyadmin.Inbound || n.facts.flow.tls == "none" {
+			return
+		}
+		for _, name := range o.Extra.SecretsWarming {
+			q.missingSecret(n, name)
+		}
+		when := q.read.seen[n.facts.proxy.pod.query(AreaProxy, configDump)].obs.At
+		for _, c := range o.Extra.Certificates {
+			after, err := time.Parse(time.RFC3339, c.NotAfter)
+			if err != nil || c.CA || when.IsZero() {
+				continue
+			}
+			before, err := time.Parse(time.RFC3339, c.NotBefore)
+			detail := ""
+			switch {
+			case after.Before(when):
+				detail = "expired at " + c.NotAfter
+			case err == nil && before.After(when):
+				detail = "is not valid before " + c.NotBefore
+			default:
+				continue
+			}
+			n.hop.settle(Fail, "the certificate "+c.Name+" "+detail)
+			f := q.report(n, fmt.Sprintf("the certificate %s of %s (subject %s, for %s) %s; clients that verify refuse the connection", c.Name, n.facts.proxy.pod, c.Subject, strings.Join(c.SANs, ", "), detail),
+				"renew it: "+q.secretCommand(c.Name, n.facts.pod.ref.namespace))
+			source := configDump
+			if strings.HasPrefix(c.Source, "/certs") {
+				source = "certs.json"
+			}
+			q.proof(f, Config, n.facts.proxy.pod.query(AreaProxy, source), fmt.Sprintf("%s: subject %s, not_before %s, not_after %s", c.Source, c.Subject, c.NotBefore, c.NotAfter), c.NotAfter)
+		}
+	}, KindFilterChain)
+}
+
+// missingSecret names a certificate that the proxy waits for: the Secret does
+// not exist, or lies in another namespace than the gateway.
+func (q *inquiry) missingSecret(n *node, name string) {
+	credential := strings.TrimPrefix(strings.TrimPrefix(name, "kubernetes://"), "kubernetes-gateway://")
+	ns := n.facts.pod.ref.namespace
+	if i := strings.LastIndexByte(credential, '/'); i >= 0 {
+		ns, credential = credential[:i], credential[i+1:]
+	}
+	secrets, err := q.cluster.SecretsNamed(q.ctx, credential)
+	notRead := q.refused(err)
+	n.hop.settle(Fail, "the certificate "+name+" was never supplied: the handshake fails")
+	detail := fmt.Sprintf("the chain's certificate %s was never supplied to %s (it is still warming)", name, n.facts.proxy.pod)
+	fix := []string{fmt.Sprintf("kubectl -n %s create secret tls %s --cert=... --key=...", ns, credential)}
+	here := slices.ContainsFunc(secrets, func(s *k8s.Secret) bool { return s.Namespace == ns })
+	switch {
+	case notRead != nil:
+		detail += "; the Secrets could not be read"
+	case here:
+		detail += fmt.Sprintf("; Secret %s/%s exists: look at its keys (tls.crt, tls.key) and at istiod's log", ns, credential)
+		fix = []string{fmt.Sprintf("kubectl -n %s describe secret %s", ns, credential)}
+	case len(secrets) > 0:
+		detail += fmt.Sprintf("; Secret %s is in namespace %s and has to be in %s, where the gateway's Pods are", credential, secrets[0].Namespace, ns)
+		fix = []string{fmt.Sprintf("kubectl -n %s get secret %s -o yaml | sed 's/namespace: .*/namespace: %s/' | kubectl apply -f -", secrets[0].Namespace, credential, ns)}
+	default:
+		detail += fmt.Sprintf("; there is no Secret %s in any namespace that was read", credential)
+	}
+	f := q.report(n, detail, fix...)
+	proxy := n.facts.proxy.pod.query(AreaProxy, configDump)
+	q.quote(f, Config, proxy, `"dynamic_warming_secrets"`, `"`+name+`"`)
+	for _, s := range secrets {
+		q.proof(f, Config, Query{Area: AreaCluster, File: "secrets", Select: Selector{Namespace: s.Namespace, Name: s.Name}}, pick(s.Raw, "metadata.name", "metadata.namespace", "type"), credential)
+	}
+	for _, g := range q.gatewaysOf(n.facts.pod) {
+		for _, server := range g.Spec.GetServers() {
+			if server.GetTls().GetCredentialName() == credential {
+				q.written(f, &g.Meta, "servers", credential)
+			}
+		}
+	}
+}
+
+// secretCommand is how one replaces the Secret behind an SDS name.
+func (q *inquiry) secretCommand(name, namespace string) string {
+	credential := strings.TrimPrefix(strings.TrimPrefix(name, "kubernetes://"), "kubernetes-gateway://")
+	if i := strings.LastIndexByte(credential, '/'); i >= 0 {
+		namespace, credential = credential[:i], credential[i+1:]
+	}
+	return fmt.Sprintf("kubectl -n %s create secret tls %s --cert=... --key=... --dry-run=client -o yaml | kubectl apply -f -", namespace, credential)
+}
