@@ -39,44 +39,52 @@ func ParseTarget(raw string) (Target, error) {
 	}
 	for _, r := range raw {
 		if r < 0x21 || r == 0x7f || r == '\ufffd' {
-			return t, fmt.Errorf("target %q holds a blank or control character", raw)
+			return t, fmt.Errorf("target %q holds a blank or control character", clip(withoutUser(raw)))
 		}
 	}
 	if !strings.Contains(raw, "://") {
 		ap, err := netip.ParseAddrPort(raw)
 		if err != nil || ap.Port() == 0 {
-			return t, fmt.Errorf("target %q is neither a URL (http://host/path, tcp://host:port) nor IP:port", raw)
+			return t, fmt.Errorf("target %q is neither a URL (http://host/path, tcp://host:port) nor IP:port", clip(withoutUser(raw)))
+		}
+		if ap.Addr().Zone() != "" {
+			return t, fmt.Errorf("target %q: a zone means something on one machine only", clip(raw))
 		}
 		t.Scheme, t.Host, t.Port = "tcp", ap.Addr().Unmap().String(), int(ap.Port())
 		return t, nil
 	}
+	shown := clip(withoutUser(raw))
 	u, err := url.Parse(raw)
+	if err != nil && strings.Contains(raw, "@") {
+		// The parser's message may quote a password.
+		return t, fmt.Errorf("target %q is not a URL; credentials are sent with -H", shown)
+	}
 	if err != nil {
-		return t, fmt.Errorf("target %q: %w", raw, unwrapURL(err))
+		return t, fmt.Errorf("target %q: %w", shown, unwrapURL(err))
 	}
 	t.Scheme = strings.ToLower(u.Scheme)
 	switch t.Scheme {
 	case "http", "https", "grpc", "tcp", "tls", "udp":
 	default:
-		return t, fmt.Errorf("target %q: scheme %q is none of http, https, grpc, tcp, tls, udp", raw, u.Scheme)
+		return t, fmt.Errorf("target %q: scheme %q is none of http, https, grpc, tcp, tls, udp", shown, u.Scheme)
 	}
 	if u.User != nil {
 		return t, fmt.Errorf("target holds a user name or password; send credentials with -H")
 	}
 	t.Host = strings.TrimSuffix(u.Hostname(), ".")
 	if err := checkHost(t.Host); err != nil {
-		return t, fmt.Errorf("target %q: %w", raw, err)
+		return t, fmt.Errorf("target %q: %w", shown, err)
 	}
 	if p := u.Port(); p != "" {
 		n, err := strconv.Atoi(p)
 		if err != nil || n < 1 || n > 65535 {
-			return t, fmt.Errorf("target %q: port %s is not in 1-65535", raw, p)
+			return t, fmt.Errorf("target %q: port %s is not in 1-65535", shown, p)
 		}
 		t.Port = n
 	} else if strings.HasSuffix(u.Host, ":") {
-		return t, fmt.Errorf("target %q: no port after the colon", raw)
+		return t, fmt.Errorf("target %q: no port after the colon", shown)
 	} else if t.Port = defaultPorts[t.Scheme]; t.Port == 0 {
-		return t, fmt.Errorf("target %q: %s:// needs a port", raw, t.Scheme)
+		return t, fmt.Errorf("target %q: %s:// needs a port", shown, t.Scheme)
 	}
 	if t.HTTP() {
 		t.Path = u.EscapedPath()
@@ -90,10 +98,27 @@ func ParseTarget(raw string) (Target, error) {
 		if t.Scheme == "grpc" {
 			t.Method = "POST"
 		}
-	} else if u.Path != "" && u.Path != "/" {
-		return t, fmt.Errorf("target %q: %s:// takes no path", raw, t.Scheme)
+	} else if u.Path != "" && u.Path != "/" || u.RawQuery != "" || u.ForceQuery || u.Fragment != "" {
+		return t, fmt.Errorf("target %q: %s:// takes no path and no query", shown, t.Scheme)
 	}
 	return t, nil
+}
+
+// withoutUser leaves a user name and password out of what was typed.
+func withoutUser(raw string) string {
+	_, rest, ok := strings.Cut(raw, "://")
+	if !ok {
+		return raw
+	}
+	end := strings.IndexAny(rest, "/?#")
+	if end < 0 {
+		end = len(rest)
+	}
+	// A slash may stand in the password: whatever is before the last @ goes.
+	if at := strings.LastIndexByte(rest, '@'); at >= 0 && (at < end || strings.Contains(rest[:end], ":")) {
+		return raw[:len(raw)-len(rest)] + rest[at+1:]
+	}
+	return raw
 }
 
 func unwrapURL(err error) error {
@@ -107,18 +132,27 @@ func checkHost(host string) error {
 	if host == "" {
 		return fmt.Errorf("no host")
 	}
-	if _, err := netip.ParseAddr(host); err == nil {
+	if a, err := netip.ParseAddr(host); err == nil {
+		if a.Zone() != "" {
+			return fmt.Errorf("address %q has a zone, which means something on one machine only", host)
+		}
 		return nil
 	}
 	if len(host) > 253 {
 		return fmt.Errorf("host name is longer than 253 characters")
+	}
+	if last := host[strings.LastIndexByte(host, '.')+1:]; last != "" && strings.Trim(last, "0123456789") == "" {
+		return fmt.Errorf("host %q ends in a number but is not an address", host)
 	}
 	for label := range strings.SplitSeq(host, ".") {
 		if label == "" || len(label) > 63 {
 			return fmt.Errorf("host %q is not a name or an address", host)
 		}
 		for _, r := range label {
-			if !(r == '-' || r == '_' || r >= '0' && r <= '9' || r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r > 0x7f) {
+			if r > 0x7f {
+				return fmt.Errorf("host %q is not ASCII; give the form that begins with xn--", host)
+			}
+			if !(r == '-' || r == '_' || r >= '0' && r <= '9' || r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z') {
 				return fmt.Errorf("host %q is not a name or an address", host)
 			}
 		}
