@@ -145,7 +145,7 @@ func TestTheTargetIsPutTogetherFromTheFlags(t *testing.T) {
 			want: trace.Target{
 				Raw: "https://a.example/x", Scheme: "https", Host: "a.example", Port: 443, Path: "/x", From: "pod:ns/p", Method: "POST",
 				Headers: []trace.Header{{Name: "X-A", Value: "b:c"}, {Name: "Host", Value: "h"}}, SNI: "s", SourceIP: "10.0.0.1:5",
-				Resolve: map[string]string{"a.example:443": "10.0.0.2", "b:80": "[::1]:81", "C:80": "::2"}, HTTPVersion: "2",
+				Resolve: map[string]string{"a.example:443": "10.0.0.2", "b:80": "[::1]:81", "c:80": "::2"}, HTTPVersion: "2",
 			},
 		},
 		{name: "a word", raw: "simple", opts: traceOptions{from: "external"}, err: "neither a URL"},

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"os"
 	"strings"
 
 	"github.com/hoptrail/hoptrail/internal/snapshot"
@@ -17,6 +18,7 @@ type source struct {
 	trace.Source
 	name  string // for titles: the snapshot's file, the world
 	notes string // what a snapshot says of itself
+	path  string // of --snapshot
 	close func() error
 
 	cluster *live.Source // nil for files
@@ -39,12 +41,25 @@ func (s *source) Close() error { return s.close() }
 // recorder returns the source again as one that keeps what it gives, to be
 // written to path: what a trace of the recording reads is what this one read.
 func (s *source) recorder(path string) (*snapshot.Recorder, error) {
+	if sameFile(s.path, path) {
+		return nil, fmt.Errorf("--record %s: it is the snapshot that is traced, and a recording may hold less", path)
+	}
 	r, err := snapshot.NewRecorder(s, path)
 	if err != nil {
 		return nil, err
 	}
 	r.Describe(s.name, s.notes)
 	return r, nil
+}
+
+// sameFile says whether two names are of one file or folder.
+func sameFile(a, b string) bool {
+	if a == "" || b == "" {
+		return false
+	}
+	fa, errA := os.Stat(a)
+	fb, errB := os.Stat(b)
+	return errA == nil && errB == nil && os.SameFile(fa, fb)
 }
 
 // openSource opens what the flags name: --snapshot, else the live cluster.
@@ -54,7 +69,9 @@ func openSource(s *streams, o *traceOptions) (*source, error) {
 		if err != nil {
 			return nil, err
 		}
-		return ofSnapshot(o.snapshot, snap), nil
+		src := ofSnapshot(o.snapshot, snap)
+		src.path = o.snapshot
+		return src, nil
 	}
 	cluster, err := liveSource(o.cluster, o.timeout, func(line string) { fmt.Fprintln(s.err, "hoptrail: "+oneLine(line)) })
 	if err != nil {

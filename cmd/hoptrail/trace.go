@@ -150,9 +150,9 @@ func (o *traceOptions) target(raw string) (trace.Target, error) {
 		t.SourceIP = o.sourceIP
 	}
 	for _, r := range o.resolve {
-		key, addr, err := parseResolve(r)
+		key, addr, err := trace.ParseResolve(r)
 		if err != nil {
-			return t, err
+			return t, fmt.Errorf("--%w", err)
 		}
 		if t.Resolve == nil {
 			t.Resolve = map[string]string{}
@@ -194,28 +194,6 @@ func (o *traceOptions) vantage() (string, error) {
 		}
 	}
 	return "", fmt.Errorf("--from %q: want external, node:NAME or pod:NAMESPACE/NAME", o.from)
-}
-
-// parseResolve reads HOST:PORT:ADDR or HOST:PORT:ADDR:PORT; an IPv6 ADDR may
-// stand in brackets, as with curl.
-func parseResolve(s string) (key, addr string, err error) {
-	bad := fmt.Errorf("--resolve %q: want HOST:PORT:ADDR", s)
-	host, rest, ok := strings.Cut(s, ":")
-	port, addr, ok2 := strings.Cut(rest, ":")
-	if !ok || !ok2 || host == "" {
-		return "", "", bad
-	}
-	if ap, err := netip.ParseAddrPort("0.0.0.0:" + port); err != nil || ap.Port() == 0 {
-		return "", "", bad
-	}
-	if ap, err := netip.ParseAddrPort(addr); err == nil {
-		return host + ":" + port, ap.String(), nil
-	}
-	a, err := netip.ParseAddr(strings.TrimSuffix(strings.TrimPrefix(addr, "["), "]"))
-	if err != nil {
-		return "", "", bad
-	}
-	return host + ":" + port, a.String(), nil
 }
 
 // format checks -o and --color; "" is the terminal UI.
