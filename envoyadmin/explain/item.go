@@ -122,7 +122,10 @@ func LookupDetail(detail string) (Item, bool) {
 func lookupDetail(word string) (Item, bool) {
 	base, inner := word, ""
 	if i := strings.IndexAny(word, "{[("); i > 0 {
-		base, inner = word[:i], strings.TrimRight(word[i+1:], "}])")
+		base, inner = word[:i], word[i+1:]
+		if last := len(inner) - 1; last >= 0 && strings.IndexByte("}])", inner[last]) >= 0 {
+			inner = inner[:last]
+		}
 	}
 	it, ok := dictionary().byWord[strings.ToLower(base)]
 	if !ok {
