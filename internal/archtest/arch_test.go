@@ -23,7 +23,7 @@ const module = "github.com/hoptrail/hoptrail"
 // longest entry that fits a package is its own. A package that fits none is not
 // in the picture yet.
 var arrows = map[string][]string{
-	"cmd/hoptrail": {"tui", "internal/...", "trace", "iptables/...", "envoyadmin/...", "k8s/...", "testdata"},
+	"cmd/hoptrail": {"tui", "internal/...", "trace", "iptables/...", "envoyadmin/...", "k8s/...", "testdata", "docs/findings"},
 
 	"tui/...":           {"tui/...", "trace", "internal/sanitize", "internal/privacy"},
 	"internal/report":   {"trace", "internal/sanitize"},
@@ -32,6 +32,7 @@ var arrows = map[string][]string{
 	"internal/sanitize": {},
 	"internal/archtest": {},
 	"testdata":          {},
+	"docs/findings":     {},
 
 	"trace": {"iptables", "envoyadmin/...", "k8s"},
 
