@@ -51,7 +51,7 @@ func (r *runner) rbac(f *filter) Step {
 		return undecidable(err)
 	}
 	if matcher.HasUnknown(c) {
-		return Step{Why: "its rules have a field this version of the API does not know"}
+		return Step{Why: "its configuration " + matcher.UnknownIn(c)}
 	}
 	s := Step{}
 	if c.GetShadowRules() != nil || c.GetShadowMatcher() != nil {

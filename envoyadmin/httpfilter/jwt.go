@@ -221,7 +221,7 @@ func (v *jwtVerifier) require(q *jwtv3.JwtRequirement, depth int) jwtResult {
 		return jwtResult{known: true}
 	}
 	if matcher.HasUnknown(q) {
-		return jwtResult{why: "the requirement has a field this version of the API does not know"}
+		return jwtResult{why: "the requirement " + matcher.UnknownIn(q)}
 	}
 	switch k := q.GetRequiresType().(type) {
 	case nil:
@@ -379,7 +379,7 @@ func (v *jwtVerifier) provider(name string, audiences []string) jwtResult {
 		return jwtResult{why: "provider " + name + " does not exist"}
 	}
 	if matcher.HasUnknown(p) {
-		return jwtResult{why: "provider " + name + " has a field this version of the API does not know"}
+		return jwtResult{why: "provider " + name + " " + matcher.UnknownIn(p)}
 	}
 	tokens := v.extract(p)
 	if len(tokens) == 0 {

@@ -70,7 +70,7 @@ func Walk(filters []*hcmv3.HttpFilter, o *route.Outcome, req *matcher.Request, e
 // one evaluates one filter.
 func (r *runner) one(f *hcmv3.HttpFilter) Step {
 	if matcher.HasUnknown(f) {
-		return Step{Why: "the filter's entry has a field this version of the API does not know"}
+		return Step{Why: "the filter's entry " + matcher.UnknownIn(f)}
 	}
 	cfg := f.GetTypedConfig()
 	if d := f.GetConfigDiscovery(); d != nil {

@@ -17,7 +17,7 @@ const celCost = 1 << 20 // steps an expression may take
 // CEL decides a CEL matcher with the attributes of the request.
 func (r *Request) CEL(m *xdsmatcher.CelMatcher) (Verdict, string) {
 	if HasUnknown(m) {
-		return Undecided, "CEL matcher " + unknownField
+		return Undecided, "CEL matcher " + UnknownIn(m)
 	}
 	switch e := m.GetExprMatch().GetExprSpecifier().(type) {
 	case *celv3.CelExpression_ParsedExpr: //nolint:staticcheck // older control planes send it

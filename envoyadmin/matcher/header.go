@@ -12,7 +12,7 @@ import (
 // it is to be treated as empty; only present_match turns absence round.
 func HeaderMatch(m *routev3.HeaderMatcher, r *Request) (Verdict, string) {
 	if HasUnknown(m) {
-		return Undecided, "header " + m.GetName() + ": the condition " + unknownField
+		return Undecided, "header " + m.GetName() + ": the condition " + UnknownIn(m)
 	}
 	value, ok := r.Get(m.GetName())
 	if !ok {

@@ -14,7 +14,7 @@ const maxDepth = 32
 // Metadata decides a condition on metadata, looking in md; complete says that what md does not hold does not exist.
 func Metadata(m *matcherv3.MetadataMatcher, md map[string]*structpb.Struct, complete bool, rx *Regexps) (Verdict, string) {
 	if HasUnknown(m) {
-		return Undecided, "metadata condition on " + m.GetFilter() + " " + unknownField
+		return Undecided, "metadata condition on " + m.GetFilter() + " " + UnknownIn(m)
 	}
 	s, ok := md[m.GetFilter()]
 	if !ok && !complete {
@@ -66,7 +66,7 @@ func value(m *matcherv3.ValueMatcher, v *structpb.Value, rx *Regexps, depth int)
 		return Undecided, "the condition is nested too deeply"
 	}
 	if m == nil || HasUnknown(m) {
-		return Undecided, "the condition " + unknownField
+		return Undecided, "the condition " + UnknownIn(m)
 	}
 	set := v != nil && v.GetKind() != nil
 	switch p := m.GetMatchPattern().(type) {
@@ -160,7 +160,7 @@ func anyOf[T any](list []T, f func(T) (Verdict, string)) (Verdict, string) {
 // FilterState decides a condition on filter state. A missing object never matches.
 func FilterState(m *matcherv3.FilterStateMatcher, env *Env) (Verdict, string) {
 	if HasUnknown(m) {
-		return Undecided, "filter state condition on " + m.GetKey() + " " + unknownField
+		return Undecided, "filter state condition on " + m.GetKey() + " " + UnknownIn(m)
 	}
 	s, ok := env.FilterState[m.GetKey()]
 	if !ok {
@@ -189,7 +189,7 @@ func FilterState(m *matcherv3.FilterStateMatcher, env *Env) (Verdict, string) {
 
 func addressMatch(m *matcherv3.AddressMatcher, addr netip.Addr) (Verdict, string) {
 	if HasUnknown(m) {
-		return Undecided, "address matcher " + unknownField
+		return Undecided, "address matcher " + UnknownIn(m)
 	}
 	res, why := No, ""
 	for _, r := range m.GetRanges() {

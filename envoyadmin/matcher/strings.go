@@ -11,6 +11,8 @@ import (
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 	"google.golang.org/protobuf/proto"
+
+	"github.com/hoptrail/hoptrail/envoyadmin/internal/decode"
 )
 
 // HasUnknown says whether a message itself holds fields this API version does not know. Its sub-messages are asked on
@@ -20,7 +22,14 @@ func HasUnknown(m proto.Message) bool {
 	return r.IsValid() && len(r.GetUnknown()) > 0
 }
 
-const unknownField = "has a field this version of the API does not know"
+// UnknownIn quotes the fields of a message that this API version does not know: "has a field ... (name: value)".
+func UnknownIn(m proto.Message) string {
+	s := "has a field this version of the API does not know"
+	if names := decode.Unknown(m); len(names) > 0 {
+		s += " (" + strings.Join(names[:min(3, len(names))], ", ") + ")"
+	}
+	return s
+}
 
 // String decides a string matcher.
 func String(m *matcherv3.StringMatcher, s string, rx *Regexps) (Verdict, string) {
@@ -28,7 +37,7 @@ func String(m *matcherv3.StringMatcher, s string, rx *Regexps) (Verdict, string)
 		return Undecided, "string matcher is not set"
 	}
 	if HasUnknown(m) {
-		return Undecided, "string matcher " + unknownField
+		return Undecided, "string matcher " + UnknownIn(m)
 	}
 	fold := m.GetIgnoreCase()
 	switch p := m.GetMatchPattern().(type) {
@@ -55,7 +64,7 @@ func xdsString(m *xdsmatcher.StringMatcher, s string, rx *Regexps) (Verdict, str
 		return Undecided, "string matcher is not set"
 	}
 	if HasUnknown(m) {
-		return Undecided, "string matcher " + unknownField
+		return Undecided, "string matcher " + UnknownIn(m)
 	}
 	fold := m.GetIgnoreCase()
 	switch p := m.GetMatchPattern().(type) {

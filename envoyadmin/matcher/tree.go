@@ -73,7 +73,7 @@ func (e *evaluator) tree(m *xdsmatcher.Matcher, depth int) Found {
 		return Found{Verdict: No}
 	}
 	if HasUnknown(m) {
-		return undecided("the matcher " + unknownField)
+		return undecided("the matcher " + UnknownIn(m))
 	}
 	var f Found
 	switch t := m.GetMatcherType().(type) {
@@ -95,7 +95,7 @@ func (e *evaluator) tree(m *xdsmatcher.Matcher, depth int) Found {
 // onMatch follows an entry. A nested tree that reaches no action is a miss.
 func (e *evaluator) onMatch(o *xdsmatcher.Matcher_OnMatch, what string, depth int) Found {
 	if HasUnknown(o) {
-		return undecided("the matcher's entry " + unknownField)
+		return undecided("the matcher's entry " + UnknownIn(o))
 	}
 	mark := len(e.trail)
 	e.trail = append(e.trail, what)
@@ -120,7 +120,7 @@ func (e *evaluator) onMatch(o *xdsmatcher.Matcher_OnMatch, what string, depth in
 func (e *evaluator) list(l *xdsmatcher.Matcher_MatcherList, depth int) Found {
 	for _, fm := range l.GetMatchers() {
 		if HasUnknown(fm) {
-			return undecided("the matcher's entry " + unknownField)
+			return undecided("the matcher's entry " + UnknownIn(fm))
 		}
 		v, why := e.predicate(fm.GetPredicate(), depth)
 		switch v {
@@ -140,7 +140,7 @@ func (e *evaluator) predicate(p *xdsmatcher.Matcher_MatcherList_Predicate, depth
 		return Undecided, "the predicate is nested too deeply"
 	}
 	if p == nil || HasUnknown(p) {
-		return Undecided, "a predicate " + unknownField
+		return Undecided, "a predicate " + UnknownIn(p)
 	}
 	switch t := p.GetMatchType().(type) {
 	case *xdsmatcher.Matcher_MatcherList_Predicate_SinglePredicate_:
@@ -165,7 +165,7 @@ func (e *evaluator) predicate(p *xdsmatcher.Matcher_MatcherList_Predicate, depth
 
 func (e *evaluator) single(p *xdsmatcher.Matcher_MatcherList_Predicate_SinglePredicate) (Verdict, string) {
 	if HasUnknown(p) {
-		return Undecided, "a predicate " + unknownField
+		return Undecided, "a predicate " + UnknownIn(p)
 	}
 	switch t := p.GetMatcher().(type) {
 	case *xdsmatcher.Matcher_MatcherList_Predicate_SinglePredicate_ValueMatch:
@@ -241,14 +241,14 @@ func unpack(a *anypb.Any, m proto.Message) error {
 		return fmt.Errorf("%s: %w", typeName(a.GetTypeUrl()), err)
 	}
 	if HasUnknown(m) {
-		return fmt.Errorf("%s %s", typeName(a.GetTypeUrl()), unknownField)
+		return fmt.Errorf("%s %s", typeName(a.GetTypeUrl()), UnknownIn(m))
 	}
 	return nil
 }
 
 func (e *evaluator) lookup(t *xdsmatcher.Matcher_MatcherTree, depth int) Found {
 	if HasUnknown(t) {
-		return undecided("the matcher " + unknownField)
+		return undecided("the matcher " + UnknownIn(t))
 	}
 	v := e.in.Input(t.GetInput())
 	switch v.Present {

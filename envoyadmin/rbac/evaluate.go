@@ -17,10 +17,7 @@ import (
 	"github.com/hoptrail/hoptrail/envoyadmin/matcher"
 )
 
-const (
-	maxDepth    = 32
-	unknownText = "has a field this version of the API does not know"
-)
+const maxDepth = 32
 
 func evaluate(rules *rbacv3.RBAC, tree *xdsmatcher.Matcher, req *matcher.Request) Decision {
 	switch {
@@ -73,7 +70,7 @@ func byTree(tree *xdsmatcher.Matcher, req *matcher.Request) Decision {
 // byRules tries the policies in the order of their names.
 func byRules(rules *rbacv3.RBAC, req *matcher.Request) Decision {
 	if matcher.HasUnknown(rules) {
-		return Decision{Why: "the RBAC rules " + unknownText}
+		return Decision{Why: "the RBAC rules " + matcher.UnknownIn(rules)}
 	}
 	d := Decision{Action: rules.GetAction()}
 	doubt, doubtful := "", ""
@@ -130,7 +127,7 @@ func byRules(rules *rbacv3.RBAC, req *matcher.Request) Decision {
 // policy decides one policy: a permission, a principal and the condition. A No carries the part that failed in words.
 func policy(p *rbacv3.Policy, req *matcher.Request) (matcher.Verdict, string) {
 	if matcher.HasUnknown(p) {
-		return matcher.Undecided, "the policy " + unknownText
+		return matcher.Undecided, "the policy " + matcher.UnknownIn(p)
 	}
 	und := ""
 	v, why := anyOf(p.GetPermissions(), func(x *rbacv3.Permission) (matcher.Verdict, string) { return permission(x, req, 0) })
@@ -198,7 +195,7 @@ func permission(p *rbacv3.Permission, req *matcher.Request, depth int) (matcher.
 		return matcher.Undecided, "a permission is nested too deeply"
 	}
 	if matcher.HasUnknown(p) {
-		return matcher.Undecided, "a permission " + unknownText
+		return matcher.Undecided, "a permission " + matcher.UnknownIn(p)
 	}
 	below := func(x *rbacv3.Permission) (matcher.Verdict, string) { return permission(x, req, depth+1) }
 	switch r := p.GetRule().(type) {
@@ -254,7 +251,7 @@ func principal(p *rbacv3.Principal, req *matcher.Request, depth int) (matcher.Ve
 		return matcher.Undecided, "a principal is nested too deeply"
 	}
 	if matcher.HasUnknown(p) {
-		return matcher.Undecided, "a principal " + unknownText
+		return matcher.Undecided, "a principal " + matcher.UnknownIn(p)
 	}
 	below := func(x *rbacv3.Principal) (matcher.Verdict, string) { return principal(x, req, depth+1) }
 	switch r := p.GetIdentifier().(type) {
@@ -325,7 +322,7 @@ func urlPath(m *matcherv3.PathMatcher, req *matcher.Request) (matcher.Verdict, s
 		return matcher.No, ""
 	}
 	if matcher.HasUnknown(m) {
-		return matcher.Undecided, "url_path " + unknownText
+		return matcher.Undecided, "url_path " + matcher.UnknownIn(m)
 	}
 	return matcher.String(m.GetPath(), bare(req.Path), req.Env.Regex)
 }

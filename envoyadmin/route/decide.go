@@ -13,6 +13,7 @@ import (
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/structpb"
 
+	"github.com/hoptrail/hoptrail/envoyadmin/internal/decode"
 	"github.com/hoptrail/hoptrail/envoyadmin/matcher"
 )
 
@@ -60,16 +61,31 @@ func portStart(host string) int {
 	return i
 }
 
+// odd says whether a message holds fields that are not known and may change where a request goes. A few old ones do not.
+func odd(m proto.Message) bool {
+	if !matcher.HasUnknown(m) {
+		return false
+	}
+	names := decode.Unknown(m)
+	return len(names) == 0 || slices.ContainsFunc(names, func(n string) bool {
+		n, _, _ = strings.Cut(n, ":")
+		switch strings.TrimPrefix(n, "hidden_envoy_deprecated_") {
+		case "request_mirror_policy", "tracing", "decorator", "stat_prefix", "response_headers_to_remove":
+			return false
+		}
+		return true
+	})
+}
+
 // undecidedTable says why the table as a whole cannot be evaluated, empty where it can.
 func (t *Table) undecidedTable(vh *routev3.VirtualHost) string {
-	const newer = " has a field this version of the API does not know"
 	switch {
-	case matcher.HasUnknown(t.Config):
-		return "the route configuration " + t.Config.GetName() + newer
+	case odd(t.Config):
+		return "the route configuration " + t.Config.GetName() + " " + matcher.UnknownIn(t.Config)
 	case len(t.Config.GetRouteSpecifiers()) > 0:
 		return "the route configuration's route_specifiers may change the route: " + t.Config.GetRouteSpecifiers()[0].GetName()
-	case vh != nil && matcher.HasUnknown(vh):
-		return "the virtual host " + vh.GetName() + newer
+	case vh != nil && odd(vh):
+		return "the virtual host " + vh.GetName() + " " + matcher.UnknownIn(vh)
 	case len(vh.GetRouteSpecifiers()) > 0:
 		return "the virtual host's route_specifiers may change the route: " + vh.GetRouteSpecifiers()[0].GetName()
 	default:
@@ -189,10 +205,10 @@ func (t *Table) requireTLS(v *view, vh *routev3.VirtualHost) (Outcome, bool) {
 	}, true
 }
 
-// miss is a route that was passed over.
+// miss is a route that was passed over, small for there may be hundreds.
 type miss struct {
-	index int
-	res   matched
+	index, part int32
+	cond        condition
 }
 
 // maybe is a route that cannot be decided, or is taken by chance.
@@ -217,7 +233,7 @@ func (t *Table) walk(d *Decision, v *view, vh *routev3.VirtualHost, routes []*ro
 		}
 		switch {
 		case res.v == matcher.No:
-			misses = append(misses, miss{i, res})
+			misses = append(misses, miss{int32(i), int32(res.index), res.cond})
 		case res.v == matcher.Undecided:
 			open = append(open, maybe{i, res.why})
 		case res.chance.mod != 0:
@@ -333,21 +349,24 @@ func (t *Table) outcomes(v *view, vh *routev3.VirtualHost, r *routev3.Route, ind
 		PerFilter: perFilter(r.GetTypedPerFilterConfig(), vh.GetTypedPerFilterConfig(), t.Config.GetTypedPerFilterConfig()),
 	}
 	base.Why = "first route that matches: " + base.Match
-	if matcher.HasUnknown(r) || len(r.GetRouteSpecifiers()) > 0 {
-		base.Why = "the route " + nameOf(r) + " has a field that may change what it does and cannot be evaluated"
+	if odd(r) || len(r.GetRouteSpecifiers()) > 0 {
+		base.Why = "the route " + nameOf(r) + " " + matcher.UnknownIn(r)
+		if !odd(r) {
+			base.Why = "the route_specifiers of route " + nameOf(r) + " may change it: " + r.GetRouteSpecifiers()[0].GetName()
+		}
 		return []Outcome{base}
 	}
 	switch a := r.GetAction().(type) {
 	case *routev3.Route_Route:
-		if matcher.HasUnknown(a.Route) {
-			base.Why = "the action of route " + nameOf(r) + " has a field this version of the API does not know"
+		if odd(a.Route) {
+			base.Why = "the action of route " + nameOf(r) + " " + matcher.UnknownIn(a.Route)
 			return []Outcome{base}
 		}
 		return t.forward(v, vh, r, base, past, d)
 	case *routev3.Route_Redirect:
 		url, doubt := v.location(r)
-		if matcher.HasUnknown(a.Redirect) {
-			doubt = "the redirect has a field this version of the API does not know"
+		if odd(a.Redirect) {
+			doubt = "the redirect " + matcher.UnknownIn(a.Redirect)
 		}
 		if doubt != "" {
 			base.Why = doubt
@@ -443,8 +462,8 @@ func (t *Table) plugin(name string) string {
 // weighted lists the entries of weighted clusters with their probability, or the one that Envoy's random number, a
 // header or a hash picks.
 func (t *Table) weighted(v *view, vh *routev3.VirtualHost, r *routev3.Route, w *routev3.WeightedCluster, base Outcome, past []chance, d *Decision) []Outcome {
-	if matcher.HasUnknown(w) {
-		base.Why = "the weighted clusters of route " + nameOf(r) + " have a field this version of the API does not know"
+	if odd(w) {
+		base.Why = "the choice of clusters of route " + nameOf(r) + " " + matcher.UnknownIn(w)
 		return []Outcome{base}
 	}
 	env := &v.req.Env
@@ -522,8 +541,8 @@ func (t *Table) weighted(v *view, vh *routev3.VirtualHost, r *routev3.Route, w *
 			why += ", header " + c.GetClusterHeader()
 		}
 		o.PerFilter = append(perFilter(c.GetTypedPerFilterConfig()), base.PerFilter...)
-		if matcher.HasUnknown(c) {
-			o.Why = "the weighted cluster " + name + " has a field this version of the API does not know"
+		if odd(c) {
+			o.Why = "the weighted cluster " + name + " " + matcher.UnknownIn(c)
 			out = append(out, o)
 			continue
 		}

@@ -103,7 +103,7 @@ func (v *view) match(m *routev3.RouteMatch) matched {
 		doubt(res.why)
 	}
 	if matcher.HasUnknown(m) {
-		doubt("the route's match has a field this version of the API does not know")
+		doubt("the route's match " + matcher.UnknownIn(m))
 	}
 	var ch chance
 	var note string
@@ -235,7 +235,7 @@ func (v *view) matchPath(m *routev3.RouteMatch) matched {
 
 func (v *view) matchQuery(q *routev3.QueryParameterMatcher) (matcher.Verdict, string) {
 	if matcher.HasUnknown(q) {
-		return matcher.Undecided, "query parameter " + q.GetName() + ": the condition has a field this version of the API does not know"
+		return matcher.Undecided, "query parameter " + q.GetName() + ": the condition " + matcher.UnknownIn(q)
 	}
 	value, ok := matcher.QueryParam(v.req.Path, q.GetName())
 	switch s := q.GetQueryParameterMatchSpecifier().(type) {
@@ -272,7 +272,7 @@ func cookie(req *matcher.Request, name string) (string, bool) {
 
 func (v *view) matchCookie(c *routev3.CookieMatcher) (matcher.Verdict, string) {
 	if matcher.HasUnknown(c) || c.GetStringMatch() == nil {
-		return matcher.Undecided, "cookie " + c.GetName() + ": the condition has a field this version of the API does not know"
+		return matcher.Undecided, "cookie " + c.GetName() + ": the condition " + matcher.UnknownIn(c)
 	}
 	val, ok := cookie(v.req, c.GetName())
 	w, why := matcher.No, ""
@@ -287,7 +287,7 @@ func (v *view) matchCookie(c *routev3.CookieMatcher) (matcher.Verdict, string) {
 
 func (v *view) matchTLS(t *routev3.RouteMatch_TlsContextMatchOptions) (matcher.Verdict, string) {
 	if matcher.HasUnknown(t) {
-		return matcher.Undecided, "tls_context has a field this version of the API does not know"
+		return matcher.Undecided, "tls_context " + matcher.UnknownIn(t)
 	}
 	var peer *matcher.Peer
 	if v.req.Conn.TLS != nil {
@@ -410,8 +410,8 @@ func word(b bool, yes, no string) string {
 }
 
 // explain says why a route was not taken.
-func (v *view) explain(m *routev3.RouteMatch, res matched) string {
-	switch res.cond {
+func (v *view) explain(m *routev3.RouteMatch, cond condition, part int) string {
+	switch cond {
 	case condPath:
 		return "path is not " + wantPath(m)
 	case condNoPath:
@@ -427,9 +427,9 @@ func (v *view) explain(m *routev3.RouteMatch, res matched) string {
 		}
 		return "not gRPC: header content-type is " + matcher.Show(ct)
 	case condHeader:
-		return matcher.ExplainHeader(m.GetHeaders()[res.index], v.req)
+		return matcher.ExplainHeader(m.GetHeaders()[part], v.req)
 	case condQuery:
-		q := m.GetQueryParameters()[res.index]
+		q := m.GetQueryParameters()[part]
 		val, ok := matcher.QueryParam(v.req.Path, q.GetName())
 		want := describeQuery(q)
 		switch {
@@ -441,7 +441,7 @@ func (v *view) explain(m *routev3.RouteMatch, res matched) string {
 			return "query parameter " + q.GetName() + " is " + matcher.Show(val) + ", wants " + want
 		}
 	case condCookie:
-		c := m.GetCookies()[res.index]
+		c := m.GetCookies()[part]
 		if _, ok := cookie(v.req, c.GetName()); !ok {
 			return "cookie " + c.GetName() + " is absent, wants " + describeCookie(c)
 		}
@@ -452,11 +452,11 @@ func (v *view) explain(m *routev3.RouteMatch, res matched) string {
 		}
 		return "wants " + describeTLS(m.GetTlsContext())
 	case condMetadata:
-		return "wants " + matcher.DescribeMetadata(m.GetDynamicMetadata()[res.index])
+		return "wants " + matcher.DescribeMetadata(m.GetDynamicMetadata()[part])
 	case condFilterState:
-		return "wants " + matcher.DescribeFilterState(m.GetFilterState()[res.index])
+		return "wants " + matcher.DescribeFilterState(m.GetFilterState()[part])
 	default:
-		return res.why
+		return "its conditions do not hold"
 	}
 }
 

@@ -20,7 +20,7 @@ func (v *view) nearMisses(routes []*routev3.Route, misses []miss, limit int) []N
 		for i, m := range misses {
 			order[i] = i
 			scores[i] = common(v.path, pathText(routes[m.index].GetMatch()))
-			if m.res.cond != condPath && m.res.cond != condNoPath && m.res.cond != condConnect {
+			if m.cond != condPath && m.cond != condNoPath && m.cond != condConnect {
 				scores[i] += 1 << 20
 			}
 		}
@@ -40,7 +40,7 @@ func (v *view) nearMisses(routes []*routev3.Route, misses []miss, limit int) []N
 		if name == "" {
 			name = Describe(r.GetMatch())
 		}
-		out = append(out, NearMiss{Kind: "route", Name: name, Why: v.explain(r.GetMatch(), m.res)})
+		out = append(out, NearMiss{Kind: "route", Name: name, Why: v.explain(r.GetMatch(), m.cond, int(m.part))})
 	}
 	return out
 }
