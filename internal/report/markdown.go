@@ -108,10 +108,8 @@ func (m *markdown) findings(r *trace.Report, w *textWriter) {
 		if len(f.Fix) > 0 {
 			m.line("")
 		}
-		for _, id := range f.Evidence {
-			if e := w.evidence[id]; e != nil {
-				w.excerpt("", e)
-			}
+		for _, e := range w.proof(f.Finding) {
+			w.excerpt("", e)
 		}
 		if w.Len() > 0 {
 			m.details("Evidence for "+f.Code, take(&w.Buffer))

@@ -29,8 +29,10 @@ type textWriter struct {
 	hops     map[string]*trace.Hop
 	evidence map[string]*trace.Evidence
 
-	flow *trace.Flow // shown last
-	pod  string      // shown last
+	flow  *trace.Flow       // shown last
+	pod   string            // shown last
+	brief bool              // the last hop was but named
+	said  map[string]string // what was said of a hop, without its flows, to its id
 }
 
 func writeText(r *trace.Report, wide bool, o Options) []byte {
@@ -234,17 +236,35 @@ func (w *textWriter) findings() {
 		for _, l := range textLines(f.Detail) {
 			w.line("%s%s", in, l)
 		}
-		for _, id := range f.Evidence {
-			e := w.evidence[id]
-			if e == nil {
-				continue
-			}
+		for _, e := range w.proof(f.Finding) {
 			w.excerpt(in, e)
 		}
 		for _, fix := range f.Fix {
 			w.line("%s-> %s", in, sanitize.Line(fix))
 		}
 	}
+}
+
+// proof is the evidence of a finding: what was observed first, then what has a
+// part that matters, then the rest, each as it came.
+func (w *textWriter) proof(f *trace.Finding) []*trace.Evidence {
+	var es []*trace.Evidence
+	for _, id := range f.Evidence {
+		if e := w.evidence[id]; e != nil {
+			es = append(es, e)
+		}
+	}
+	rank := func(e *trace.Evidence) int {
+		switch {
+		case e.Basis == trace.Observed:
+			return 0
+		case e.Match != "":
+			return 1
+		}
+		return 2
+	}
+	slices.SortStableFunc(es, func(a, b *trace.Evidence) int { return rank(a) - rank(b) })
+	return es
 }
 
 // textLines splits clean multi-line text.
@@ -266,9 +286,16 @@ func (w *textWriter) excerpt(indent string, e *trace.Evidence) {
 	hit := matching(lines, e.Match)
 	from, to := 0, len(lines)
 	if !w.wide {
-		from, to = window(len(lines), hit, excerptLines)
+		size := excerptLines
+		if len(hit) == 0 {
+			size /= 2 // nothing in it stands out
+		}
+		from, to = window(len(lines), hit, size)
 	}
 	for i := from; i < to; i++ {
+		if !w.wide && i > from && lines[i] == lines[i-1] {
+			continue
+		}
 		l := lines[i]
 		if !w.wide {
 			l = ansi.Truncate(l, excerptCells, " ...")
@@ -279,7 +306,11 @@ func (w *textWriter) excerpt(indent string, e *trace.Evidence) {
 			w.line("%s  | %s", indent, l)
 		}
 	}
-	if cut := len(lines) - (to - from); cut > 0 {
+	switch cut := len(lines) - (to - from); cut {
+	case 0:
+	case 1:
+		w.line("%s  (1 more line)", indent)
+	default:
 		w.line("%s  (%d more lines)", indent, cut)
 	}
 }
@@ -313,8 +344,16 @@ func window(n int, hit []int, size int) (from, to int) {
 }
 
 func (w *textWriter) hop(h *trace.Hop) {
-	w.WriteByte('\n')
-	w.line("%s  %s", w.paint(bold, fmt.Sprintf("HOP %s  %s  %s", shortID(h.ID), sanitize.Line(string(h.Kind)), subject(h))), w.paint(stateColor(h.State), word(h.State)))
+	head := w.paint(bold, fmt.Sprintf("HOP %s  %s  %s", shortID(h.ID), sanitize.Line(string(h.Kind)), subject(h))) + "  " + w.paint(stateColor(h.State), word(h.State))
+	first := w.saidBefore(h)
+	if first == "" || !w.brief {
+		w.WriteByte('\n')
+	}
+	if w.brief = first != ""; w.brief {
+		w.line("%s  as hop %s", head, first)
+		return
+	}
+	w.line("%s", head)
 	const in = "    "
 	if s := sanitize.Line(h.Summary); s != "" {
 		w.line("%s%s", in, s)
@@ -351,6 +390,27 @@ func (w *textWriter) hop(h *trace.Hop) {
 	for _, c := range commands(h) {
 		w.line("%s%s", in, w.paint(dim, "$ "+c))
 	}
+}
+
+// saidBefore returns the hop of which text has said the same: branches often meet
+// the same places again, from another address. Flows are in the JSON.
+func (w *textWriter) saidBefore(h *trace.Hop) string {
+	if w.wide {
+		return ""
+	}
+	bare := *h
+	bare.ID, bare.In, bare.Out, bare.Branches = "", nil, nil, nil
+	one := &textWriter{r: w.r, wide: true}
+	one.hop(&bare)
+	body := one.String()
+	if first, ok := w.said[body]; ok {
+		return first
+	}
+	if w.said == nil {
+		w.said = map[string]string{}
+	}
+	w.said[body] = shortID(h.ID)
+	return ""
 }
 
 // told lists a hop's facts with why and flows. Text leaves out what was said at

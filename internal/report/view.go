@@ -112,41 +112,23 @@ func decided(h *trace.Hop) string {
 			return d.Role
 		}
 	case trace.KindListener:
-		return strings.TrimSpace(d.Name + " " + paren(d.Address))
+		return unlessNamed(h, d.Name, d.Address)
 	case trace.KindFilterChain, trace.KindFilter:
-		return d.Name
+		return unlessNamed(h, d.Name, h.Summary)
 	case trace.KindRoute:
-		s := d.Route
-		if s == "" {
-			s = d.Match
-		}
-		to := d.Cluster
-		if len(d.Weighted) > 1 {
-			to = fmt.Sprintf("%d clusters by weight", len(d.Weighted))
-		} else if len(d.Weighted) == 1 && to == "" {
-			to = d.Weighted[0].Name
-		}
-		if r := d.Response; r != nil {
-			to = response(r)
-		}
-		if to != "" {
-			s = strings.TrimSpace(s + " -> " + to)
-		}
-		if d.Rewrite != "" {
-			s += ", path " + d.Rewrite
-		}
-		return s
+		return routed(h)
 	case trace.KindCluster:
 		var a []string
 		for _, e := range d.Endpoints {
 			a = append(a, e.Address)
 		}
-		if len(a) > 0 {
-			return d.Name + " -> " + some(a, 3, " | ")
-		}
-		return d.Name
+		return unlessNamed(h, d.Name, some(a, 3, " | "))
 	case trace.KindEndpoint:
-		return strings.TrimSpace(d.Address + " " + paren(d.Health))
+		to := d.Health
+		if d.Pod != "" {
+			to = strings.TrimPrefix(to+", pod "+d.Pod, ", ")
+		}
+		return unlessNamed(h, d.Address, to)
 	case trace.KindApp:
 		return some(d.Sockets, 2, ", ")
 	case trace.KindExternal:
@@ -155,11 +137,44 @@ func decided(h *trace.Hop) string {
 	return ""
 }
 
-func paren(s string) string {
-	if s == "" {
-		return ""
+// unlessNamed is "name -> value", without the name where the subject says it.
+func unlessNamed(h *trace.Hop, name, value string) string {
+	switch {
+	case name == h.Subject.Name || name == "":
+		return value
+	case value == "" || value == name:
+		return name
 	}
-	return "(" + s + ")"
+	return name + " -> " + value
+}
+
+// routed says where a route leads and what it makes of the request.
+func routed(h *trace.Hop) string {
+	d := &h.Detail
+	var parts []string
+	route := d.Route
+	if route == "" {
+		route = d.Match
+	}
+	to := d.Cluster
+	if len(d.Weighted) > 1 {
+		to = fmt.Sprintf("%d clusters by weight", len(d.Weighted))
+	} else if len(d.Weighted) == 1 && to == "" {
+		to = d.Weighted[0].Name
+	}
+	if r := d.Response; r != nil && (r.Status < 400 || h.State != trace.OK) {
+		to = response(r) // and not what something further on answers
+	}
+	if s := unlessNamed(h, route, to); s != "" {
+		parts = append(parts, s)
+	}
+	if d.VirtualHost != "" && d.VirtualHost != h.Subject.Name {
+		parts = append(parts, "virtual host "+d.VirtualHost)
+	}
+	if d.Rewrite != "" {
+		parts = append(parts, "path becomes "+d.Rewrite)
+	}
+	return strings.Join(parts, ", ")
 }
 
 // some joins at most n of the items and says how many more there are.
