@@ -336,7 +336,8 @@ func (t *stepTree) stepHop(s envoyadmin.Step, o *envoyadmin.Outcome) *node {
 			h.Detail.Endpoints = append(h.Detail.Endpoints, Endpoint{Address: e.Address, Health: e.Health, Weight: e.Weight})
 		}
 	}
-	if o.Response != nil && (h.State == Fail || kind == KindRoute) {
+	answers := o.Verdict == envoyadmin.Redirect || o.Verdict == envoyadmin.DirectResponse
+	if o.Response != nil && (h.State == Fail || kind == KindRoute && answers) {
 		h.Detail.Response = &Response{Status: o.Response.Status, Location: o.Response.Location, Body: o.Response.Body}
 	}
 	if h.State == Fail || h.State == Unknown {

@@ -60,5 +60,6 @@ var rules = []rule{
 	{code: "HT8001", title: "application does not listen there", severity: SeverityError, reads: "sockets in the Pod", find: ht8001},
 	{code: "HT8002", title: "container is not ready", severity: SeverityError, reads: "container statuses", suppresses: []string{"HT5003", "HT5002"}, find: ht8002},
 	{code: "HT8003", title: "HTTP/1.0 client refused", severity: SeverityError, reads: "low_version", suppresses: []string{"HT4009"}, find: ht8003},
+	{code: "HT9001", title: "the log shows another way than the configuration predicts", severity: SeverityWarning, reads: "the latest log line beside the predicted hop", find: ht9001},
 	{code: "HT9002", title: "access log is off or hides needed fields", severity: SeverityWarning, reads: "accessLogFile, the format's operators", find: ht9002},
 }

@@ -31,8 +31,7 @@ func summarise(t Target, r *Report, all []path) string {
 			if len(p.nodes) == 0 {
 				continue
 			}
-			h := p.nodes[len(p.nodes)-1].hop
-			if s := endName(h); !contains(ends, s) {
+			if s := endName(p.nodes[len(p.nodes)-1]); !contains(ends, s) {
 				ends = append(ends, s)
 			}
 		}
@@ -54,14 +53,22 @@ func summarise(t Target, r *Report, all []path) string {
 	return what + " is undetermined" + because
 }
 
-func endName(h *Hop) string {
+func endName(n *node) string {
+	h := n.hop
 	switch h.Kind {
 	case KindApp, KindPod:
 		return "Pod " + h.Detail.Pod + " " + h.Detail.Address
 	case KindExternal:
 		return h.Detail.Address + " outside of the cluster"
 	case KindListener, KindFilterChain:
-		return "the listener " + h.Detail.Name + " of Pod " + h.Detail.Pod
+		listener := h.Detail.Name
+		if o := n.facts.outcome; o != nil {
+			listener = o.Listener
+			if o.Terminal == "http_connection_manager" {
+				return "listener " + listener + " of Pod " + h.Detail.Pod + ", which takes HTTP: a URL would be walked on" + servedHosts(o.Hosts)
+			}
+		}
+		return "listener " + listener + " of Pod " + h.Detail.Pod
 	}
 	return string(h.Kind) + " " + h.Subject.Name
 }
@@ -84,4 +91,16 @@ func contains(all []string, s string) bool {
 		}
 	}
 	return false
+}
+
+// servedHosts names some of what is served where a bare connection ends.
+func servedHosts(hosts []string) string {
+	const most = 3
+	switch {
+	case len(hosts) == 0:
+		return ""
+	case len(hosts) > most:
+		return fmt.Sprintf(" (%s, and %d more)", strings.Join(hosts[:most], ", "), len(hosts)-most)
+	}
+	return " (" + strings.Join(hosts, ", ") + ")"
 }
