@@ -156,7 +156,9 @@ func (r *run) networkRBAC(w *way, f *listenerv3.Filter, step Step) bool {
 	req.Network = true
 	v := rbac.Evaluate(cfg.GetRules(), cfg.GetMatcher(), req)
 	step.Why = v.Why
-	step.Owner = policyOwner(v.Policy)
+	if step.Owner = policyOwner(v.Policy); len(step.Owner) == 0 {
+		step.Owner = policyOwner(v.Why)
+	}
 	switch v.Allowed {
 	case matcher.Yes:
 		step.State = StateOK

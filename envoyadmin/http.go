@@ -249,7 +249,7 @@ func (r *run) routed(w *way, b *chainBody, e *routeEntry, choice route.HostChoic
 			if step.Name == "" {
 				step.Name = o.Match
 			}
-			step.Owner = routeOwners(o.Route, choice.Name, w.out.RouteConfig)
+			step.Owner = routeOwners(o.Route, w.out.RouteConfig)
 			w.out.Extra.RouteMatch = o.Match
 		}
 	} else if choice.Why != "" {
@@ -387,6 +387,10 @@ func (r *run) httpStep(w *way, s *httpfilter.Step) bool {
 	if s.Response != nil {
 		step.Owner = policyOwner(s.Response.Details)
 	}
+	if len(step.Owner) == 0 {
+		step.Owner = policyOwner(s.Why)
+	}
+	step.Source, step.Object = r.filterSource(s)
 	switch s.Effect {
 	case httpfilter.Silent, httpfilter.Disabled:
 		if s.Delay == "" {
@@ -417,6 +421,41 @@ func (r *run) httpStep(w *way, s *httpfilter.Step) bool {
 	}
 	w.step(step)
 	return true
+}
+
+// filterSource finds an HTTP filter in the dump; its JSON is wanted only where
+// it refuses or is in doubt.
+func (r *run) filterSource(s *httpfilter.Step) (string, []byte) {
+	if r.chain == nil || s.Effect == httpfilter.Silent || s.Effect == httpfilter.Disabled {
+		return "", nil
+	}
+	d := r.d
+	source, raw := "", []byte(nil)
+	filters := jsonscan.Path(d.data, r.chain.from, "filters")
+	if filters < 0 || d.data[filters] != '[' {
+		return "", nil
+	}
+	_, _ = jsonscan.Array(d.data, filters, func(i, at int) (int, error) {
+		for _, config := range []string{"typed_config", "config"} {
+			list := jsonscan.Path(d.data, at, config, "http_filters")
+			if list < 0 || d.data[list] != '[' {
+				continue
+			}
+			_, _ = jsonscan.Array(d.data, list, func(j, at int) (int, error) {
+				if jsonscan.Text(d.data, jsonscan.Path(d.data, at, "name")) != s.Name {
+					return 0, nil
+				}
+				source = fmt.Sprintf("%s.filters[%d].%s.http_filters[%d]", r.chain.path(r.entry), i, config, j)
+				end, err := jsonscan.Value(d.data, at)
+				if err == nil && s.Effect != httpfilter.Continue && s.Effect != httpfilter.Changes {
+					raw = d.object(at, end)
+				}
+				return end, errEnough
+			})
+		}
+		return 0, nil
+	})
+	return source, raw
 }
 
 func refuse(w *way, step Step, s *httpfilter.Step) {

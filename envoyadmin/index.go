@@ -642,7 +642,7 @@ func (d *Dump) addDynamicListener(e entry, at int) (int, error) {
 func (d *Dump) listenerAt(e entry, from, to int, path string, bad int) error {
 	l := &listenerEntry{entry: e, bound: true, errorState: bad}
 	l.from, l.to, l.field = from, to, path
-	b := d.data
+	b, internal := d.data, false
 	_, err := jsonscan.Object(b, from, func(k []byte, at int) (int, error) {
 		if at >= len(b) {
 			return 0, nil
@@ -671,9 +671,14 @@ func (d *Dump) listenerAt(e entry, from, to int, path string, bad int) error {
 			l.originalDst = b[at] == 't'
 		case "traffic_direction", "trafficDirection":
 			l.direction = jsonscan.Text(b, at)
+		case "internal_listener", "internalListener":
+			internal = true
 		}
 		return 0, nil
 	})
+	if internal && l.internal == "" {
+		l.internal = l.name
+	}
 	if err == nil {
 		d.listeners = append(d.listeners, l)
 	}

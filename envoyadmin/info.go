@@ -427,6 +427,9 @@ func (r *run) nearChains(w *way, found *chain) {
 			continue
 		}
 		why := c.explain(r.conn)
+		if r.listen.config.GetFilterChainMatcher() != nil {
+			why = "filter_chain_matcher does not name it for this connection"
+		}
 		if why == "" {
 			why = "matches, but a more specific match of another chain comes first"
 			if found == nil || found.index < 0 {

@@ -208,6 +208,15 @@ func (r *run) listener(w *way) {
 	case Gateway:
 		from = d.accept(dst)
 		if from == nil {
+			if from = d.tunnelled(); from != nil {
+				why = joinWords(why, "nothing is bound to the address; a waypoint gets it inside a tunnel, which ends at the internal listener "+from.name)
+				break
+			}
+			if l := d.byAddress(dst, func(*listenerEntry) bool { return true }); l != nil && c.Direction == Auto {
+				from = l
+				why = joinWords(why, "not bound: only captured connections reach it, and the listener that takes those is not in the dump")
+				break
+			}
 			if n := d.updating(dst); n != nil {
 				fail(Step{Name: n.name, Why: fmt.Sprintf("%s is %s only: no listener serves %s yet", n.name, n.state, dst), Source: n.path(), Object: d.listenerObject(n)})
 				return
@@ -215,17 +224,19 @@ func (r *run) listener(w *way) {
 			fail(Step{Name: dst.String(), Why: fmt.Sprintf("no listener is bound to %s", dst)})
 			return
 		}
-		why = joinWords(why, fmt.Sprintf("bound to %s", from.addr()))
+		if from.internal == "" {
+			why = joinWords(why, fmt.Sprintf("bound to %s", from.addr()))
+		}
 	default:
 		from = d.capture(dir)
 		if from == nil {
-			// No capture in this proxy (a proxyless or explicit setup): the address
-			// itself must be a listener's.
-			if from = d.accept(dst); from == nil {
-				fail(Step{Name: dst.String(), Why: fmt.Sprintf("no listener takes captured %s connections, and none is bound to %s", dir, dst)})
+			// No capture in this proxy, or a trimmed dump: the address itself must be
+			// a listener's.
+			if from = d.byAddress(dst, func(*listenerEntry) bool { return true }); from == nil {
+				fail(Step{Name: dst.String(), Why: fmt.Sprintf("no listener takes captured %s connections, and none is registered for %s", dir, dst)})
 				return
 			}
-			why = joinWords(why, fmt.Sprintf("nothing captures %s connections here; bound to %s", dir, from.addr()))
+			why = joinWords(why, fmt.Sprintf("no listener here takes captured %s connections; the one of %s serves", dir, from.addr()))
 			break
 		}
 		dst = c.OriginalDst
@@ -271,6 +282,20 @@ func joinWords(a, b string) string {
 		return a
 	}
 	return a + "; " + b
+}
+
+// tunnelled is the internal listener at which connections arrive in a waypoint:
+// connect_terminate unpacks the HBONE tunnel and hands them to main_internal.
+func (d *Dump) tunnelled() *listenerEntry {
+	if !strings.HasPrefix(d.NodeID(), "waypoint~") {
+		return nil
+	}
+	for _, l := range d.listeners {
+		if l.state == active && l.internal != "" && l.name == "main_internal" {
+			return l
+		}
+	}
+	return nil
 }
 
 // direction tells how a call would come to this proxy. A sidecar captures what

@@ -1,7 +1,6 @@
 package envoyadmin
 
 import (
-	"fmt"
 	"slices"
 	"strings"
 
@@ -45,7 +44,6 @@ func apiPath(s string) string {
 			name = strings.TrimSuffix(name, "-istio")
 		}
 	}
-	// Gateway API conversions name it NS/NAME.N~host.
 	return kind + " " + parts[i+1] + "/" + name
 }
 
@@ -101,7 +99,7 @@ func resources(m *corev3.Metadata) []string {
 }
 
 // routeOwners ties a route to the resource a person wrote.
-func routeOwners(rt *routev3.Route, vhost, routeConfig string) []string {
+func routeOwners(rt *routev3.Route, routeConfig string) []string {
 	var out []string
 	add := func(s string) {
 		if s != "" && !slices.Contains(out, s) {
@@ -117,7 +115,6 @@ func routeOwners(rt *routev3.Route, vhost, routeConfig string) []string {
 		add(kinds[parts[0]] + " " + parts[1] + "/" + parts[2])
 	}
 	add(gatewayOf(routeConfig))
-	_ = vhost
 	return out
 }
 
@@ -211,20 +208,29 @@ func clusterName(name string) string {
 	return ""
 }
 
-// policyOwner reads the policy names Istio writes, also inside response code
-// details: ns[NS]-policy[NAME]-rule[N].
-func policyOwner(s string) []string {
-	i := strings.Index(s, "ns[")
-	if i < 0 {
-		return nil
+// policyOwner reads the policy names Istio writes, wherever they stand in a
+// text: ns[NS]-policy[NAME]-rule[N].
+func policyOwner(texts ...string) []string {
+	var out []string
+	for _, s := range texts {
+		for {
+			_, rest, ok := strings.Cut(s, "ns[")
+			if !ok {
+				break
+			}
+			s = rest
+			ns, rest, ok := strings.Cut(rest, "]-policy[")
+			if !ok {
+				break
+			}
+			name, _, ok := strings.Cut(rest, "]-rule[")
+			if !ok {
+				break
+			}
+			if o := "AuthorizationPolicy " + ns + "/" + name; !slices.Contains(out, o) {
+				out = append(out, o)
+			}
+		}
 	}
-	ns, rest, ok := strings.Cut(s[i+3:], "]-policy[")
-	if !ok {
-		return nil
-	}
-	name, _, ok := strings.Cut(rest, "]-rule[")
-	if !ok {
-		return nil
-	}
-	return []string{fmt.Sprintf("AuthorizationPolicy %s/%s", ns, name)}
+	return out
 }
