@@ -249,7 +249,7 @@ func (m *model) openBranches() tea.Cmd {
 	h := &m.view.r.Hops[i]
 	taken := m.view.taken(m.path, k, m.choice)
 	l := &list{
-		name: "branches", extra: []keyContext{ctxWays},
+		name: "branches", current: -1, extra: []keyContext{ctxWays},
 		title: fmt.Sprintf("Branches at hop %d: %s %s", k+1, kindName(h.Kind), hopName(h)),
 	}
 	w := 0
@@ -267,7 +267,7 @@ func (m *model) openBranches() tea.Cmd {
 		}
 		if n == taken {
 			ss = append(ss, span{"  shown", m.th.dim})
-			l.pane.cur = n
+			l.pane.cur, l.current = n, n
 		}
 		l.items = append(l.items, item{spans: ss, id: n, find: label, copy: label, run: func(m *model) tea.Cmd {
 			m.moved = true
@@ -296,7 +296,7 @@ func (m *model) endOf(p trace.Path) *trace.Hop {
 
 func (m *model) openWays() tea.Cmd {
 	r := m.view.r
-	l := &list{name: "ways", extra: []keyContext{ctxWays}, title: fmt.Sprintf("All ways  (%d)", len(r.Paths)), empty: "the report lists no paths"}
+	l := &list{name: "ways", current: -1, extra: []keyContext{ctxWays}, title: fmt.Sprintf("All ways  (%d)", len(r.Paths)), empty: "the report lists no paths"}
 	share := map[trace.Verdict]float64{}
 	for _, p := range r.Paths {
 		share[p.Verdict] += p.Probability
@@ -334,7 +334,7 @@ func (m *model) openWays() tea.Cmd {
 		}
 		if slices.Equal(p.Hops, current) {
 			ss = append(ss, span{"  shown", m.th.dim})
-			l.pane.cur = n
+			l.pane.cur, l.current = n, n
 		}
 		it.spans = ss
 		l.items = append(l.items, it)
@@ -396,11 +396,13 @@ func (m *model) compareMarked() tea.Cmd {
 		return nil
 	}
 	ids := slices.Clone(l.marked)
-	if cur := l.selected().id; len(ids) == 1 && ids[0] != cur {
-		ids = append(ids, cur)
+	for _, id := range []int{l.selected().id, l.current} {
+		if len(ids) < 2 && id >= 0 && !slices.Contains(ids, id) {
+			ids = append(ids, id)
+		}
 	}
 	if len(ids) != 2 {
-		m.say(trace.Skipped, "compare: mark two with space")
+		m.say(trace.Skipped, "compare: this one is shown already; move to another, or mark two with space")
 		return nil
 	}
 	slices.Sort(ids)

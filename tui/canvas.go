@@ -369,8 +369,8 @@ func wrap(ss []span, w, indent int) [][]span {
 				room -= width(head)
 				break
 			}
-			// Break behind the last blank, if one is in the second half.
-			if i := strings.LastIndexByte(head, ' '); i > len(head)/2 || i >= 0 && room < w/2 {
+			// Break at the last blank, unless that leaves most of the line empty.
+			if i := strings.LastIndexByte(head, ' '); i > len(head)/4 || i >= 0 && room < w/2 {
 				tail = head[i+1:] + tail
 				head = head[:i]
 			} else if i < 0 && room < w-indent && room < w/3 && width(strings.SplitN(text, " ", 2)[0]) <= w-indent {

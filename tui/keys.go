@@ -44,6 +44,7 @@ type binding struct {
 	keys  []string // as Bubble Tea names them; the first is shown
 	name  string   // in the palette
 	short string   // in the footer; empty keeps it out
+	label string   // the keys in the footer, where it is not the first
 	help  string
 	run   func(m *model) tea.Cmd
 	off   func(m *model) string // why it does nothing now; "" when it does
@@ -63,8 +64,8 @@ func keyName(k string) string {
 
 // show is how the footer and the help name the keys.
 func (b *binding) show() string {
-	if b.short == "tabs" { // stands for all five
-		return "1-5"
+	if b.label != "" {
+		return b.label
 	}
 	return keyName(b.keys[0])
 }
@@ -128,9 +129,9 @@ func keyTable() []binding {
 		scr  = "The screen"
 	)
 	t := []binding{
-		{ctx: ctxMain, group: move, keys: []string{"j", "down"}, name: "down", short: "down",
+		{ctx: ctxMain, group: move, keys: []string{"j", "down"}, name: "down", short: "move", label: "j/k",
 			help: "next hop; in the right pane the next line", run: func(m *model) tea.Cmd { return m.moveBy(1) }},
-		{ctx: ctxMain, group: move, keys: []string{"k", "up"}, name: "up", short: "up",
+		{ctx: ctxMain, group: move, keys: []string{"k", "up"}, name: "up",
 			help: "previous hop or line", run: func(m *model) tea.Cmd { return m.moveBy(-1) }},
 		{ctx: ctxMain, group: move, keys: []string{"tab", "shift+tab"}, name: "other pane", short: "pane",
 			help: "go to the other pane", run: do(func(m *model) { m.detailFocus = !m.detailFocus }), off: noPath},
@@ -155,7 +156,7 @@ func keyTable() []binding {
 		{ctx: ctxMain, group: move, keys: []string{"N"}, name: "previous problem",
 			help: "previous match or problem", run: func(m *model) tea.Cmd { return m.problem(-1) }, off: noPath},
 
-		{ctx: ctxMain, group: look, keys: []string{"1"}, name: "tab summary", short: "tabs",
+		{ctx: ctxMain, group: look, keys: []string{"1"}, name: "tab summary", short: "tabs", label: "1-5",
 			help: "what the hop decided, its checks, findings and flow", run: toTab(tabSummary), off: noPath},
 		{ctx: ctxMain, group: look, keys: []string{"2"}, name: "tab evidence",
 			help: "the raw lines it rests on, the matching part marked, and the command that prints them again", run: toTab(tabEvidence), off: noPath},
@@ -255,11 +256,11 @@ func keyTable() []binding {
 		{ctx: ctxWays, keys: []string{"space"}, name: "mark", short: "mark",
 			help: "mark for comparing", run: do((*model).markItem)},
 		{ctx: ctxWays, keys: []string{"=", "d"}, name: "compare", short: "compare",
-			help: "the two marked side by side; with one marked, it and the one under the cursor", run: (*model).compareMarked},
+			help: "the two marked side by side; else the one under the cursor with the marked or the shown one", run: (*model).compareMarked},
 		{ctx: ctxWays, keys: []string{"B", "A"}, name: "all ways", short: "all ways",
 			help: "every way the request can take", run: (*model).openWays, off: noWays},
 
-		{ctx: ctxList, keys: []string{"j", "down"}, name: "down", short: "down",
+		{ctx: ctxList, keys: []string{"j", "down"}, name: "down", short: "move", label: "j/k",
 			help: "next entry", run: do(func(m *model) { m.moveTop(1) })},
 		{ctx: ctxList, keys: []string{"k", "up"}, name: "up",
 			help: "previous entry", run: do(func(m *model) { m.moveTop(-1) })},
@@ -283,7 +284,7 @@ func keyTable() []binding {
 		{ctx: ctxList, keys: []string{"esc", "q"}, name: "close", short: "close",
 			help: "back", run: do((*model).close)},
 
-		{ctx: ctxPage, keys: []string{"j", "down"}, name: "down", short: "down",
+		{ctx: ctxPage, keys: []string{"j", "down"}, name: "down", short: "move", label: "j/k",
 			help: "next line", run: do(func(m *model) { m.moveTop(1) })},
 		{ctx: ctxPage, keys: []string{"k", "up"}, name: "up",
 			help: "previous line", run: do(func(m *model) { m.moveTop(-1) })},
@@ -300,7 +301,7 @@ func keyTable() []binding {
 		{ctx: ctxPage, keys: []string{"esc", "q", "enter", "?"}, name: "close", short: "close",
 			help: "back", run: do((*model).close)},
 
-		{ctx: ctxForm, keys: []string{"tab", "down"}, name: "next field", short: "next",
+		{ctx: ctxForm, keys: []string{"tab", "down"}, name: "next field", short: "field",
 			help: "next field", run: do(func(m *model) { m.top().(*form).move(1) })},
 		{ctx: ctxForm, keys: []string{"shift+tab", "up"}, name: "previous field",
 			help: "previous field", run: do(func(m *model) { m.top().(*form).move(-1) })},

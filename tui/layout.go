@@ -100,7 +100,7 @@ func arrange(a layoutArgs) layout {
 			r.h--
 		}
 		l.path = r
-		l.compact = r.h < 2*min(a.hops, 6)
+		l.compact = r.h < 2*min(a.hops, 6)-1
 	}
 	switch {
 	case a.mode == modeDetail:
@@ -119,9 +119,16 @@ func arrange(a layoutArgs) layout {
 	case a.detail:
 		detail(body)
 	case a.h >= 20:
-		peek := max(5, min(9, body.h-1-2*a.hops))
 		r := body
-		r.h -= peek
+		switch title := 1; {
+		case body.h >= 2*a.hops+title+6: // two rows for each hop
+			r.h = 2*a.hops + title
+		case body.h >= a.hops+title+5: // one
+			r.h = a.hops + title
+		default:
+			r.h = body.h - 5
+		}
+		peek := body.h - r.h
 		path(r)
 		l.peekRule = rect{0, r.y + r.h, a.w, 1}
 		l.peek = rect{0, r.y + r.h + 1, a.w, peek - 1}

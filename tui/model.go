@@ -56,6 +56,7 @@ type model struct {
 	ctx   context.Context
 	env   environment
 	now   func() time.Time
+	after func(d time.Duration, msg tea.Msg) tea.Cmd // a message after some time
 	table []binding
 	keys  map[keyContext]map[string]*binding
 
@@ -88,6 +89,7 @@ type model struct {
 	changed map[string]change
 	gone    []string
 	since   string
+	stale   *run // what is drawn when the current run has nothing to draw
 
 	choice  map[string]string // hop key to label of the branch taken
 	choices int               // changes of choice so far
@@ -219,6 +221,9 @@ func newModel(ctx context.Context, s Session, env environment) *model {
 	}
 	if m.now == nil {
 		m.now = time.Now
+	}
+	m.after = func(d time.Duration, msg tea.Msg) tea.Cmd {
+		return tea.Tick(d, func(time.Time) tea.Msg { return msg })
 	}
 	if m.every <= 0 {
 		m.every = defaultEvery
@@ -505,8 +510,7 @@ func waitEvents(t *active, mask *privacy.Masker) tea.Cmd {
 }
 
 func (m *model) tick() tea.Cmd {
-	gen := m.gen
-	return tea.Tick(100*time.Millisecond, func(time.Time) tea.Msg { return tickMsg{gen} })
+	return m.after(100*time.Millisecond, tickMsg{m.gen})
 }
 
 func (m *model) progress(msg eventsMsg) tea.Cmd {
@@ -576,8 +580,7 @@ func (m *model) traced(msg tracedMsg) tea.Cmd {
 
 func (m *model) schedule() tea.Cmd {
 	m.liveGen++
-	gen := m.liveGen
-	return tea.Tick(m.every, func(time.Time) tea.Msg { return liveMsg{gen} })
+	return m.after(m.every, liveMsg{m.liveGen})
 }
 
 // current is the run on the screen, nil before the first.
@@ -601,7 +604,17 @@ func (m *model) show() tea.Cmd {
 		mask, raw, n := m.mask(), r.raw, r.n
 		return func() tea.Msg { return preparedMsg{n, prepare(raw, mask)} }
 	}
-	m.changed, m.gone, m.since = nil, nil, ""
+	m.changed, m.gone, m.since, m.stale = nil, nil, "", nil
+	if i := m.shown - 1; i >= 0 && r.view == nil {
+		// Nothing came of this run: the one before stays below its error.
+		for ; i >= 0; i-- {
+			if b := m.runs[i]; b.view != nil && b.view.masked == m.privacy && sameQuestion(b.target, r.target) {
+				m.stale = b
+				m.setView(b.view)
+				return m.rebuildLog()
+			}
+		}
+	}
 	if i := m.shown - 1; i >= 0 && r.view != nil {
 		if before := m.runs[i]; before.view != nil && before.view.masked == r.view.masked && before.raw != nil && r.raw != nil && sameQuestion(before.target, r.target) {
 			m.changed, m.gone = changes(before.view, r.view)

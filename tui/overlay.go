@@ -85,16 +85,17 @@ type item struct {
 
 // list is an overlay to choose from.
 type list struct {
-	name   string
-	title  string
-	head   []row
-	items  []item
-	shown  []int // places in items, after filtering
-	pane   pane
-	filter *input // typing filters; nil for lists with keys of their own
-	marked []int  // ids
-	extra  []keyContext
-	empty  string
+	name    string
+	title   string
+	head    []row
+	items   []item
+	shown   []int // places in items, after filtering
+	pane    pane
+	filter  *input // typing filters; nil for lists with keys of their own
+	marked  []int  // ids
+	current int    // id of the one on the screen, -1 for none
+	extra   []keyContext
+	empty   string
 }
 
 func (l *list) kind() string { return l.name }

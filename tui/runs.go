@@ -382,13 +382,11 @@ func percent(p float64) string {
 	switch v := p * 100; {
 	case v <= 0:
 		return "0%"
-	case v < 1:
-		return "<1%"
-	case v > 99 && v < 100:
-		return ">99%"
-	case v < 10 && v != float64(int(v)):
-		return fmt.Sprintf("%.1f%%", v)
+	case v < 0.1:
+		return "<0.1%"
+	case v > 99.9 && v < 100:
+		return ">99.9%"
 	default:
-		return fmt.Sprintf("%.0f%%", v)
+		return strings.TrimSuffix(fmt.Sprintf("%.1f", v), ".0") + "%"
 	}
 }

@@ -54,7 +54,7 @@ func (m *model) draw() *canvas {
 			title = fmt.Sprintf("Path  %d hops", n)
 		}
 		if m.view != nil && len(m.view.r.Paths) > 1 {
-			title += fmt.Sprintf(" of %d ways", len(m.view.r.Paths))
+			title += fmt.Sprintf(", one of %d ways", len(m.view.r.Paths))
 		}
 		c.rule(r.x, r.y, r.w, m.g.hrule, title, m.th.frame, m.focusStyle(!m.detailFocus || !m.detailShown()))
 	}
@@ -214,14 +214,14 @@ func (m *model) bannerRows() [][]span {
 	th, g := m.th, m.g
 	run := m.current()
 	switch {
-	case m.view == nil && m.tracing == nil:
-		return [][]span{{{"preparing " + g.ellipsis, th.dim}}}
 	case run != nil && run.err != nil && m.view != m.partial:
 		text := strings.Split(m.runError(run.err), "\n")
 		rows := [][]span{{{g.state[trace.Fail] + " NO ANSWER", th.fail}, {"  " + clean(text[0]), 0}}}
-		return append(rows, []span{{"  r traces again" + g.sep + "E edits the question", th.dim}})
+		return append(rows, []span{{"  r traces again" + g.sep + "E edits the question" + m.staleText(), th.dim}})
 	case run != nil && run.cancelled && m.view != m.partial:
-		return [][]span{{{g.state[trace.Unknown] + " CANCELLED", th.unk}, {"  the trace was not finished; r traces again", 0}}}
+		return [][]span{{{g.state[trace.Unknown] + " CANCELLED", th.unk}, {"  the trace was not finished; r traces again" + m.staleText(), 0}}}
+	case m.view == nil && m.tracing == nil:
+		return [][]span{{{"preparing " + g.ellipsis, th.dim}}}
 	case m.view == nil || m.view == m.partial:
 		what := "starting"
 		if m.tracing != nil && m.tracing.reading != "" {
@@ -296,6 +296,14 @@ func (m *model) bannerRows() [][]span {
 		rows = append(rows, []span{{text, th.warn}})
 	}
 	return rows
+}
+
+// staleText says that what is drawn is of an earlier run.
+func (m *model) staleText() string {
+	if m.stale == nil {
+		return ""
+	}
+	return fmt.Sprintf("%sbelow is #%d of %s", m.g.sep, m.stale.n, clock(m.stale.at))
 }
 
 // drawPath draws the hops of the path.
@@ -444,7 +452,9 @@ func (m *model) drawDetail() {
 	m.drawTabs(m.lay.tabs, hop)
 	body := m.lay.detail
 	if hop == nil {
-		m.emptyText(body)
+		if m.lay.path.empty() {
+			m.emptyText(body)
+		}
 		return
 	}
 	if m.tab == tabLogs {
