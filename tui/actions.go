@@ -772,7 +772,7 @@ func (m *model) openHelp() tea.Cmd {
 				r.indent = kw + 3
 				if b.ctx == ctxMain && b.off != nil {
 					if why := b.off(m); why != "" {
-						r.spans = append(r.spans, span{"  (now off: " + why + ")", m.th.dim})
+						d.add(span{strings.Repeat(" ", kw+3) + "now off: " + why, m.th.dim}).indent = kw + 3
 					}
 				}
 			}
@@ -789,14 +789,18 @@ func (m *model) openPalette() tea.Cmd {
 		if b.ctx != ctxMain || b.name == "palette" {
 			continue
 		}
-		it := item{
-			spans: []span{{pad(b.name, 20, m.g.ellipsis), 0}, {pad(keyName(b.keys[0]), 8, m.g.ellipsis), m.th.key}, {b.help, m.th.dim}},
-			find:  b.name + " " + b.help, run: func(m *model) tea.Cmd { return m.run(b) },
-		}
+		why := ""
 		if b.off != nil {
-			it.off = b.off(m)
+			why = b.off(m)
 		}
-		l.items = append(l.items, it)
+		about := b.help
+		if why != "" {
+			about = "(" + why + ")"
+		}
+		l.items = append(l.items, item{
+			spans: []span{{pad(b.name, 20, m.g.ellipsis), 0}, {pad(keyName(b.keys[0]), 8, m.g.ellipsis), m.th.key}, {about, m.th.dim}},
+			find:  b.name + " " + b.help, run: func(m *model) tea.Cmd { return m.run(b) },
+		})
 	}
 	l.apply()
 	m.open(l)

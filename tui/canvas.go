@@ -220,27 +220,34 @@ func next(s string) (g, rest string, w int) {
 		}
 		return s[:1], s[1:], 1
 	}
-	g, w = ansi.FirstGraphemeCluster(s, ansi.GraphemeWidth)
-	if g == "" {
-		return "?", s[1:], 1
+	r, n := utf8.DecodeRuneInString(s)
+	if r == utf8.RuneError && n == 1 || unicode.IsControl(r) {
+		return "?", s[n:], 1
 	}
-	rest = s[len(g):]
-	if ansi.WcWidth.StringWidth(g) == w && w <= 2 && plain(g) {
+	g, w = ansi.FirstGraphemeCluster(s, ansi.GraphemeWidth)
+	if len(g) < n || !plain(g) || w > 2 || ansi.WcWidth.StringWidth(g) != w {
+		rest = s[n:]
+		if len(g) > n && utf8.ValidString(g) {
+			rest = s[len(g):]
+		}
+		g = s[:n]
+		w = ansi.GraphemeWidth.StringWidth(g)
+		if !plain(g) || w > 2 || ansi.WcWidth.StringWidth(g) != w {
+			return "?", rest, 1
+		}
 		return g, rest, w
 	}
-	r, n := utf8.DecodeRuneInString(g)
-	one := g[:n]
-	w = ansi.GraphemeWidth.StringWidth(one)
-	if unicode.IsControl(r) || r == utf8.RuneError && n == 1 || !plain(one) || w > 2 || ansi.WcWidth.StringWidth(one) != w {
-		return "?", rest, 1
-	}
-	return one, rest, w
+	return g, s[len(g):], w
 }
 
+// plain says whether a cluster is text and nothing else.
 func plain(g string) bool {
+	if !utf8.ValidString(g) {
+		return false
+	}
 	for _, r := range g {
-		if unicode.IsControl(r) || unicode.Is(unicode.Cf, r) || r == utf8.RuneError {
-			return r == utf8.RuneError && len(g) == 3
+		if unicode.IsControl(r) || unicode.Is(unicode.Cf, r) {
+			return false
 		}
 	}
 	return true

@@ -191,7 +191,11 @@ func keyTable() []binding {
 		{ctx: ctxMain, group: look, keys: []string{"F"}, name: "follow logs",
 			help: "follow the access logs of the whole path, merged by time", run: (*model).toggleFollow, off: noFollowing},
 		{ctx: ctxMain, group: look, keys: []string{"w"}, name: "wrap",
-			help: "wrap long lines, or move them with Left and Right", run: do(func(m *model) { m.wrapOn = !m.wrapOn; m.pan = 0 })},
+			help: "wrap long lines, or move them with Left and Right", run: do(func(m *model) {
+				m.wrapOn = !m.wrapOn
+				m.pan = 0
+				m.say(trace.Skipped, "wrapping is %s", onOff(m.wrapOn))
+			})},
 		{ctx: ctxMain, group: look, keys: []string{"y"}, name: "YAML or JSON",
 			help: "configuration as YAML or as JSON", run: do(func(m *model) { m.asJSON = !m.asJSON; m.tab = tabConfig })},
 

@@ -844,7 +844,8 @@ func (m *model) mergeLog() {
 	if m.view != nil {
 		base = m.view.logs
 	}
-	m.log.rows = mergeByTime(base, m.followed)
+	rows := mergeByTime(base, m.followed)
+	m.log.rows = rows[:len(rows):len(rows)] // what is appended to it is its own
 }
 
 func (m *model) hopOf(r *logRow) int {
@@ -910,7 +911,7 @@ func (m *model) followLines(msg followMsg) tea.Cmd {
 	}
 	before := m.log.len()
 	tail := m.tabs[tabLogs].cur >= before-1
-	m.mergeLog()
+	m.log.rows = insertByTime(m.log.rows, msg.rows)
 	cmds = append(cmds, m.selectLog())
 	if m.stick && tail {
 		m.tabs[tabLogs].cur = max(0, m.log.len()-1)
@@ -1056,8 +1057,9 @@ func (m *model) edit(key, text string) tea.Cmd {
 		}
 		if m.query != "" && len(m.found) == 0 {
 			m.say(trace.Warn, "%q is not here", m.query)
+			return nil
 		}
-		return nil
+		return m.goFound(0)
 	case "up", "down":
 		if m.editing == editSearch && key == "down" {
 			m.goFound(1)

@@ -113,16 +113,18 @@ func (l *list) apply() {
 	if l.filter != nil {
 		q = strings.ToLower(strings.TrimSpace(l.filter.text))
 	}
-	var loose []int
+	var inside, loose []int
 	for i, it := range l.items {
-		switch {
-		case q == "" || containsFold(it.find, q):
+		switch low := strings.ToLower(it.find); {
+		case strings.HasPrefix(low, q):
 			l.shown = append(l.shown, i)
-		case fuzzy(strings.ToLower(it.find), q):
+		case strings.Contains(low, q):
+			inside = append(inside, i)
+		case fuzzy(low, q):
 			loose = append(loose, i)
 		}
 	}
-	l.shown = append(l.shown, loose...)
+	l.shown = append(append(l.shown, inside...), loose...)
 }
 
 // fuzzy says whether the letters of q are in s in their order.
@@ -205,7 +207,10 @@ func (l *list) draw(m *model, screen rect) {
 		for _, s := range it.spans {
 			n += width(s.s)
 		}
-		w = max(w, n+width(it.off))
+		if it.off != "" {
+			n += width(it.off) + 4
+		}
+		w = max(w, n)
 		if len(it.under) > 0 {
 			itemH = 2
 			n = 8

@@ -214,15 +214,15 @@ func (m *model) bannerRows() [][]span {
 	th, g := m.th, m.g
 	run := m.current()
 	switch {
-	case run != nil && run.err != nil && m.view != m.partial:
+	case run != nil && run.err != nil && !m.growing():
 		text := strings.Split(m.runError(run.err), "\n")
 		rows := [][]span{{{g.state[trace.Fail] + " NO ANSWER", th.fail}, {"  " + clean(text[0]), 0}}}
 		return append(rows, []span{{"  r traces again" + g.sep + "E edits the question" + m.staleText(), th.dim}})
-	case run != nil && run.cancelled && m.view != m.partial:
+	case run != nil && run.cancelled && !m.growing():
 		return [][]span{{{g.state[trace.Unknown] + " CANCELLED", th.unk}, {"  the trace was not finished; r traces again" + m.staleText(), 0}}}
 	case m.view == nil && m.tracing == nil:
 		return [][]span{{{"preparing " + g.ellipsis, th.dim}}}
-	case m.view == nil || m.view == m.partial:
+	case m.view == nil || m.growing():
 		what := "starting"
 		if m.tracing != nil && m.tracing.reading != "" {
 			what = "reading " + m.tracing.reading
@@ -246,6 +246,13 @@ func (m *model) bannerRows() [][]span {
 		}
 	}
 	rows[0] = append(rows[0], span{"  " + clean(r.Summary), 0})
+	if len(m.changed)+len(m.gone) > 0 {
+		text := fmt.Sprintf("  %s %d hops changed since %s", g.changed, len(m.changed), m.since)
+		if len(m.gone) > 0 {
+			text += "; gone: " + strings.Join(m.gone, ", ")
+		}
+		rows = append(rows, []span{{text, th.warn}})
+	}
 	if f != nil {
 		why := clean(f.Title)
 		if f.Detail != "" {
@@ -263,7 +270,7 @@ func (m *model) bannerRows() [][]span {
 				}
 			}
 			rows = append(rows, append(lead, line...))
-			if m.h < 20 {
+			if m.h < 20 || len(rows) > 2 {
 				break
 			}
 		}
@@ -288,15 +295,11 @@ func (m *model) bannerRows() [][]span {
 		}
 		rows = append(rows, []span{{"  " + notes, th.dim}})
 	}
-	if len(m.changed)+len(m.gone) > 0 {
-		text := fmt.Sprintf("  %s %d hops changed since %s", g.changed, len(m.changed), m.since)
-		if len(m.gone) > 0 {
-			text += "; gone: " + strings.Join(m.gone, ", ")
-		}
-		rows = append(rows, []span{{text, th.warn}})
-	}
 	return rows
 }
+
+// growing says whether what is drawn is a path not yet at its end.
+func (m *model) growing() bool { return m.view != nil && m.view == m.partial }
 
 // staleText says that what is drawn is of an earlier run.
 func (m *model) staleText() string {
@@ -314,7 +317,7 @@ func (m *model) drawPath(r rect) {
 		per = 1
 	}
 	h := r.h
-	reading := m.tracing != nil && (m.view == m.partial || m.view == nil)
+	reading := m.tracing != nil && (m.growing() || m.view == nil)
 	if reading {
 		h-- // what is being read
 	}

@@ -129,14 +129,14 @@ var secretsWalker = walker{
 }
 
 func (m *Masker) walker() walker {
-	return walker{
-		text:   m.text,
-		header: func(trace.Header) string { return Masked },
-		field: func(name, value string) (string, bool) {
-			h, ok := fieldHeader(name)
-			return Masked, ok && !strings.HasPrefix(h, ":") && value != "-" && value != ""
-		},
-	}
+	return walker{text: m.text, header: func(trace.Header) string { return Masked }, field: headerField, quoted: true}
+}
+
+// headerField says whether a field of an access log is a header's, pseudo-headers
+// aside.
+func headerField(name, value string) (string, bool) {
+	h, ok := fieldHeader(name)
+	return Masked, ok && !strings.HasPrefix(h, ":") && value != "-" && value != ""
 }
 
 // fieldHeader returns the header that an access log operator prints:
@@ -180,9 +180,12 @@ func (m *Masker) learnHop(h trace.Hop) {
 			continue
 		}
 		for name, v := range l.Fields {
-			if hn, ok := fieldHeader(name); ok && !strings.HasPrefix(hn, ":") {
+			if _, gone := headerField(name, v); gone {
 				m.learnValue(v)
 			}
+		}
+		for _, v := range quotedValues(l, headerField) {
+			m.learnValue(v)
 		}
 	}
 }

@@ -2,6 +2,7 @@ package privacy
 
 import (
 	"maps"
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -16,6 +17,9 @@ type walker struct {
 	// field says whether the value of an access log field goes, and what stands
 	// in its place.
 	field func(name, value string) (string, bool)
+	// quoted masks what stands in quotes in a raw line, too: there formats put
+	// the values of headers.
+	quoted bool
 }
 
 func (w walker) report(r *trace.Report) *trace.Report {
@@ -126,6 +130,9 @@ func (w walker) line(l trace.LogLine) trace.LogLine {
 			gone = append(gone, value)
 		}
 	}
+	if w.quoted {
+		gone = append(gone, quotedValues(l, w.field)...)
+	}
 	slices.SortFunc(gone, func(a, b string) int {
 		if len(a) != len(b) {
 			return len(b) - len(a)
@@ -158,6 +165,32 @@ func (w walker) line(l trace.LogLine) trace.LogLine {
 	l.Flags = mapped(l.Flags, w.text)
 	l.Because = w.text(l.Because)
 	return l
+}
+
+// quotedValues returns what stands in quotes in a line of text, but for the
+// request line and what a field that is no header's has.
+func quotedValues(l trace.LogLine, header func(name, value string) (string, bool)) []string {
+	if strings.HasPrefix(strings.TrimSpace(l.Raw), "{") {
+		return nil // JSON: every string is in quotes
+	}
+	var out []string
+	for i, part := range strings.Split(l.Raw, `"`) {
+		if i%2 == 0 || len(part) < 4 || strings.Contains(part, " HTTP/") {
+			continue
+		}
+		_, err1 := netip.ParseAddrPort(part)
+		_, err2 := netip.ParseAddr(part)
+		keep := err1 == nil || err2 == nil || hostShaped(part) // these get names of their own
+		for name, value := range l.Fields {
+			if _, gone := header(name, value); value == part && !gone {
+				keep = true
+			}
+		}
+		if !keep {
+			out = append(out, part)
+		}
+	}
+	return out
 }
 
 func walkTarget(t trace.Target, text func(string) string, header func(trace.Header) string) trace.Target {
