@@ -134,11 +134,12 @@ func FuzzCanvas(f *testing.F) {
 				t.Fatalf("%q is drawn with a control character: %q", s, line)
 			}
 		}
+		s = sanitize.Line(s) // as everything that is cut and wrapped
 		head, tail := cut(s, w)
 		if head+tail != s || width(head) > w {
 			t.Fatalf("cut(%q, %d) = %q, %q", s, w, head, tail)
 		}
-		for _, l := range wrap([]span{{sanitize.Line(s), 0}}, max(w, 4), 3) {
+		for _, l := range wrap([]span{{s, 0}}, max(w, 4), 3) {
 			if n := width(joined(l)); n > max(w, 4) {
 				t.Fatalf("wrap(%q, %d) gives a line of %d", s, w, n)
 			}
