@@ -326,9 +326,11 @@ func (v *View) PodsSelected(ctx context.Context, ns string, selector map[string]
 
 // hasLabels looks at the text before it decodes.
 func (it *item) hasLabels(want map[string]string) bool {
-	for k := range want {
-		if !bytes.Contains(it.labels, []byte(k)) {
-			return false
+	if bytes.IndexByte(it.labels, '\\') < 0 {
+		for k, val := range want {
+			if !bytes.Contains(it.labels, []byte(k)) || !bytes.Contains(it.labels, []byte(val)) {
+				return false
+			}
 		}
 	}
 	return contains(it.labelMap(), want)
