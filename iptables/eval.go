@@ -31,6 +31,7 @@ type flow struct {
 	state              State
 	reply              bool
 	hasCT              bool // conntrack has seen it
+	template           bool // a CT rule gave it a template before that
 	orig               Tuple
 	ttl, length        int
 
@@ -52,6 +53,8 @@ type flow struct {
 	masq    bool
 	snat    netip.AddrPort
 	tproxy  netip.AddrPort
+
+	beforeMasq netip.AddrPort
 
 	redirect   uint16
 	rerouted   bool
@@ -99,7 +102,24 @@ type factNode struct {
 	prev *factNode
 }
 
-func (f *flow) tracked() bool { return f.state != Untracked && f.state != Invalid }
+// tracked says whether the packet has a connection. Before conntrack, in raw, it
+// has none yet.
+func (f *flow) tracked() bool {
+	return f.template && !f.hasCT || f.hasCT && f.state != Untracked && f.state != Invalid
+}
+
+// stateNow is the state as xt_conntrack sees it: INVALID where there is no
+// connection and the packet was not taken out of tracking.
+func (f *flow) stateNow() State {
+	switch {
+	case f.hasCT || f.state == Untracked:
+		return f.state
+	case f.template:
+		return New
+	default:
+		return Invalid
+	}
+}
 
 // fact is something a condition asked that is not known.
 type fact struct {
@@ -882,8 +902,7 @@ func (f *flow) changes(mark, ctmark uint32, state State, dst netip.AddrPort, mas
 		addr(src)
 		b = append(b, " -> "...)
 		addr(to)
-	}
-	if f.masq != masq {
+	} else if f.masq != masq {
 		sep("src ")
 		addr(src)
 		b = append(b, " -> "...)

@@ -303,7 +303,19 @@ func (w *walk) redirectTo(f *flow) netip.Addr {
 
 // masqueradeAs is the source a masqueraded packet gets, where it is known.
 func (w *walk) masqueradeAs(f *flow) netip.Addr {
-	if f.out == "" || f.out == "lo" {
+	if f.out == "lo" {
+		// inet_select_addr, ipv6_dev_get_saddr: the loopback's own does not do.
+		if f.dst.Is6() {
+			return f.dst
+		}
+		for _, i := range w.h.Addrs {
+			if a := i.Prefix.Addr(); a.Is4() && !a.IsLoopback() && !i.Secondary {
+				return a
+			}
+		}
+		return netip.Addr{}
+	}
+	if f.out == "" {
 		return netip.Addr{}
 	}
 	next := f.dst

@@ -74,6 +74,7 @@ type judge struct {
 	chains map[string][]uint64
 	names  map[int]string // interface names by index
 	open   []int
+	counts map[string]int // rules of each chain
 }
 
 const judgeNames = "eth0 pod0 ext0"
@@ -428,10 +429,15 @@ func (j *judge) watch(backend string, six bool, quiet time.Duration) seen {
 				return
 			}
 			m := tracePrefix.FindStringSubmatch(cstr(attrs(payload[4:])[10]))
-			if m == nil || m[3] != "rule" {
+			if m == nil {
 				return
 			}
+			// The legacy tracer calls an unconditional ACCEPT, DROP or RETURN "policy"
+			// or "return", as it does the end of a chain behind the last rule.
 			n, _ := strconv.Atoi(m[4])
+			if m[3] != "rule" && n > j.counts[m[1]+" "+m[2]] {
+				return
+			}
 			s.path = append(s.path, ref{m[1], m[2], n})
 		})
 	}
@@ -441,7 +447,14 @@ func (j *judge) watch(backend string, six bool, quiet time.Duration) seen {
 // finish reads how the packet looked at the end of a hook.
 func (s *seen) finish(a map[uint16][]byte, local, six bool, names map[int]string) {
 	nh, th := a[8], a[9] // NETWORK_HEADER, TRANSPORT_HEADER
-	s.arrived, s.local = true, local
+	out := ""
+	if o := a[12]; len(o) == 4 {
+		out = names[int(binary.BigEndian.Uint32(o))]
+	}
+	if out == "lo" {
+		return // it comes in again
+	}
+	s.arrived, s.local, s.out = true, local, out
 	var src, dst netip.Addr
 	switch {
 	case six && len(nh) >= 40:
@@ -460,16 +473,38 @@ func (s *seen) finish(a map[uint16][]byte, local, six bool, names map[int]string
 	if m := a[14]; len(m) == 4 {
 		s.mark = binary.BigEndian.Uint32(m)
 	}
-	if o := a[12]; len(o) == 4 {
-		s.out = names[int(binary.BigEndian.Uint32(o))]
-	}
 }
+
+// noRules empties every table and resets the policies, which stay otherwise.
+const noRules = `*raw
+:PREROUTING ACCEPT
+:OUTPUT ACCEPT
+COMMIT
+*mangle
+:PREROUTING ACCEPT
+:INPUT ACCEPT
+:FORWARD ACCEPT
+:OUTPUT ACCEPT
+:POSTROUTING ACCEPT
+COMMIT
+*nat
+:PREROUTING ACCEPT
+:INPUT ACCEPT
+:OUTPUT ACCEPT
+:POSTROUTING ACCEPT
+COMMIT
+*filter
+:INPUT ACCEPT
+:FORWARD ACCEPT
+:OUTPUT ACCEPT
+COMMIT
+`
 
 // load puts a ruleset in place; every table it does not name is emptied.
 func (j *judge) load(backend string, six bool, text string) error {
-	for _, t := range []string{"raw", "mangle", "nat", "filter"} {
-		if !strings.Contains(text, "*"+t+"\n") {
-			text += "*" + t + "\nCOMMIT\n"
+	for part := range strings.SplitAfterSeq(noRules, "COMMIT\n") {
+		if name, _, _ := strings.Cut(part, "\n"); !strings.Contains(text, name+"\n") {
+			text += part
 		}
 	}
 	var failed error
@@ -481,7 +516,7 @@ func (j *judge) load(backend string, six bool, text string) error {
 		}
 		for _, b := range []string{"nft", "legacy"} {
 			if b != backend && j.loaded[b2i(six)] == b {
-				if _, err := command("*raw\nCOMMIT\n*mangle\nCOMMIT\n*nat\nCOMMIT\n*filter\nCOMMIT\n", prog+"-"+b+"-restore"); err != nil {
+				if _, err := command(noRules, prog+"-"+b+"-restore"); err != nil {
 					return err
 				}
 			}
@@ -496,7 +531,38 @@ func (j *judge) load(backend string, six bool, text string) error {
 		}
 		return nil
 	})
+	j.counts = map[string]int{}
+	if failed == nil {
+		rs, err := Parse("loaded", []byte(text))
+		if err != nil {
+			j.t.Fatal(err)
+		}
+		for _, t := range rs.tables {
+			for i := range t.chains {
+				j.counts[t.name+" "+string(rs.text(t.chains[i].name))] = int(t.chains[i].count)
+			}
+		}
+	}
 	return failed
+}
+
+// texts quotes the rules of paths.
+func texts(rs *Ruleset, paths ...[]ref) string {
+	var b strings.Builder
+	seen := map[ref]bool{}
+	for _, p := range paths {
+		for _, r := range p {
+			t := rs.table(r.table)
+			if seen[r] || t == nil {
+				continue
+			}
+			seen[r] = true
+			if c := t.find(rs, r.chain); c != nil && r.rule > 0 && r.rule <= int(c.count) {
+				fmt.Fprintf(&b, "  %s %s %d: %s\n", r.table, r.chain, r.rule, rs.body(t, c).rule(r.rule-1).text)
+			}
+		}
+	}
+	return b.String()
 }
 
 func b2i(b bool) int {

@@ -663,7 +663,7 @@ func parseMark(s string) (value, mask uint32, ok bool) {
 
 func (m *markMatch) eval(w *walk, f *flow) answer {
 	if m.name == "connmark" {
-		if f.state == Untracked || f.state == Invalid {
+		if !f.tracked() {
 			return no // there is no connection to have a mark
 		}
 		return is((f.ctmark&m.mask == m.value) != m.not)
@@ -778,7 +778,7 @@ func (m *conntrackMatch) eval(w *walk, f *flow) answer {
 			case "DNAT":
 				hit = hit || f.dstNAT && f.tracked()
 			default:
-				hit = hit || string(f.state) == s
+				hit = hit || string(f.stateNow()) == s
 			}
 		}
 		if hit == m.notState {
@@ -814,8 +814,8 @@ func (m *conntrackMatch) statusOf(w *walk, f *flow) answer {
 				return yes
 			}
 		case "CONFIRMED":
-			if f.state == Established {
-				return yes
+			if f.state == Established || f.looped {
+				return yes // a new one is confirmed at the end of POSTROUTING
 			}
 		case "ASSURED", "EXPECTED":
 			if f.state != New {

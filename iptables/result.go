@@ -90,6 +90,9 @@ func (w *walk) outcome(l *leaf, depth int) Outcome {
 		Mark: Mark(l.mark), CTMark: Mark(l.ctmark), Redirect: l.redirect, RejectWith: l.rejectWith, Local: l.local && l.verdict != Drop && l.verdict != Reject,
 		Untracked: l.state == Untracked, Path: w.pathSteps(l.path), Out: l.wayOut,
 	}
+	if l.masq {
+		o.Src = l.beforeMasq
+	}
 	if l.masq && l.snat.Addr().IsValid() || l.snatted {
 		s := l.snat
 		o.SNAT = &s

@@ -135,7 +135,13 @@ func (s *ipset) add(text string, opts []string) bool {
 				}
 				e.proto, v = n, port
 			}
-			if t, c, ok := strings.Cut(v, "/"); ok { // icmp type/code
+			names := icmpTypes
+			if e.proto == 58 {
+				names = icmp6Types
+			}
+			if tc, ok := names[v]; ok && (e.proto == 1 || e.proto == 58) {
+				v = strconv.Itoa(tc[0]<<8 | max(tc[1], 0))
+			} else if t, c, ok := strings.Cut(v, "/"); ok { // icmp type/code
 				a, ok1 := number(t, 8)
 				b, ok2 := number(c, 8)
 				if !ok1 || !ok2 {

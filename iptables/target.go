@@ -363,7 +363,16 @@ func (t *natTarget) apply(w *walk, f *flow) effect {
 	switch t.kind {
 	case "MASQUERADE":
 		f.masq, f.natSrc, f.srcNAT = true, true, true
+		f.beforeMasq = netip.AddrPortFrom(f.src, f.sport)
 		f.snat = netip.AddrPortFrom(w.masqueradeAs(f), 0)
+		if f.local {
+			// Only what comes in again over the loopback meets rules with its new source.
+			if f.snat.Addr().IsValid() {
+				f.src = f.snat.Addr()
+			} else {
+				w.assume("the source that MASQUERADE gives to a packet that stays here is not known: rules behind it see the old one")
+			}
+		}
 		return over
 	case "SNAT":
 		f.natSrc = true
@@ -760,8 +769,13 @@ func (t *ctTarget) option(p *parser, name string, not bool) bool {
 }
 
 func (t *ctTarget) apply(w *walk, f *flow) effect {
-	if t.notrack && !f.hasCT {
+	// xt_CT.c: what has a connection, a template or none for good is left alone.
+	switch {
+	case f.hasCT || f.template || f.state == Untracked:
+	case t.notrack:
 		f.state = Untracked
+	default:
+		f.template = true
 	}
 	return goOn
 }
