@@ -7,4 +7,8 @@ require (
 	golang.org/x/sys v0.47.0
 )
 
-require golang.org/x/net v0.57.0 // indirect
+require (
+	go.yaml.in/yaml/v2 v2.4.2 // indirect
+	golang.org/x/net v0.57.0 // indirect
+	sigs.k8s.io/yaml v1.6.0 // indirect
+)
