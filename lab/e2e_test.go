@@ -280,10 +280,10 @@ func checkExpected(t *testing.T, c expectCase, r result) {
 	if code := c.Expect.Code; code != "" && (len(r.Findings) == 0 || r.Findings[0].Code != code) {
 		t.Errorf("top finding %v, want %s", r.Findings, code)
 	}
-	// Which detail of which hops shows a fact.
+	// Which detail of which kind of hop, "" for any, shows a fact.
 	for fact, where := range map[string]struct{ kind, detail string }{
 		"dnat": {"node", "dnat"}, "gateway_pod": {"pod", "pod"}, "listener": {"listener", "name"}, "egress_listener": {"listener", "name"},
-		"route_config": {"route", "route_config"}, "virtual_host": {"route", "virtual_host"}, "rewrite": {"route", "rewrite"},
+		"route_config": {"", "route_config"}, "virtual_host": {"route", "virtual_host"}, "rewrite": {"route", "rewrite"},
 		"cluster": {"cluster", "name"}, "inbound_cluster": {"cluster", "name"}, "egress_cluster": {"cluster", "name"},
 		"endpoints": {"endpoint", "address"}, "egress_endpoints": {"endpoint", "address"}, "pods": {"pod", "pod"},
 		"nodeport_service": {"service", "service"}, "clusterip_service": {"service", "service"}, "loadbalancer_service": {"loadbalancer", "service"},
@@ -323,13 +323,12 @@ func list(v any) []string {
 func (r *result) shown(kind, detail string) []string {
 	var out []string
 	for _, h := range r.Hops {
-		if h.Kind != kind && !(kind == "service" && h.Kind == "loadbalancer") {
+		if kind != "" && h.Kind != kind && !(kind == "service" && h.Kind == "loadbalancer") {
 			continue
 		}
 		if v, ok := h.Detail[detail]; ok {
 			out = append(out, list(v)...)
 		}
-		// A cluster's endpoints stand in its own detail too.
 	}
 	return out
 }
@@ -486,7 +485,7 @@ func rbac(t *testing.T) []object {
 
 func TestLimitedUsersGetWhatTheirRightsAllow(t *testing.T) {
 	users := []string{"nobody", "api", "logs", "proxies", "full", "three"}
-	l := start(t, Config{World: world(t, "seed/ingress-http"), Users: users})
+	l := start(t, Config{World: world(t, "seed/ingress-lb"), Users: users})
 	roles := rbac(t)
 	if err := l.Create(t.Context(), "clusterroles", roles); err != nil {
 		t.Fatal(err)
@@ -518,7 +517,9 @@ func TestLimitedUsersGetWhatTheirRightsAllow(t *testing.T) {
 	grant("proxies", "hoptrail-api", "hoptrail-logs", "hoptrail-portforward")
 	grant("full", "hoptrail-api", "hoptrail-logs", "hoptrail-portforward", "hoptrail-exec")
 	grant("three", "three")
-	target := "http://simple.baihl.io:31373/simple/httpserver"
+	const target = "http://exam.com/getList"
+	const gateway = "istio-system/istio-ingressgateway-7d4f9c6b8c-zq5rt"
+	const rules, dump = "nodes/k8s-worker-1/iptables-save.txt", "proxies/" + gateway + "/config_dump.json"
 
 	t.Run("nobody gets one clear error", func(t *testing.T) {
 		r := trace(t, l, "nobody", target)
@@ -532,11 +533,11 @@ func TestLimitedUsersGetWhatTheirRightsAllow(t *testing.T) {
 		refused map[string]string
 		read    []string
 	}{
-		{"three", map[string]string{"cluster/nodes.json": "nodes", "nodes/baihl-master/iptables-save.txt": "pods/exec"}, []string{"cluster/services.json", "cluster/pods.json", "cluster/endpointslices.discovery.k8s.io.json"}},
-		{"api", map[string]string{"nodes/baihl-master/iptables-save.txt": "pods/exec", "proxies/istio-system/istio-ingressgateway-576c469c96-spndl/config_dump.json": "pods/portforward"}, []string{"cluster/nodes.json"}},
-		{"logs", map[string]string{"nodes/baihl-master/iptables-save.txt": "pods/exec", "proxies/istio-system/istio-ingressgateway-576c469c96-spndl/config_dump.json": "pods/portforward"}, nil},
-		{"proxies", map[string]string{"nodes/baihl-master/iptables-save.txt": "pods/exec"}, []string{"proxies/istio-system/istio-ingressgateway-576c469c96-spndl/config_dump.json", "proxies/istio-system/istio-ingressgateway-576c469c96-spndl/access.log"}},
-		{"full", nil, []string{"nodes/baihl-master/iptables-save.txt", "proxies/istio-system/istio-ingressgateway-576c469c96-spndl/config_dump.json"}},
+		{"three", map[string]string{"cluster/nodes.json": "nodes"}, []string{"cluster/services.json", "cluster/pods.json", "cluster/endpointslices.discovery.k8s.io.json"}},
+		{"api", map[string]string{rules: "pods/exec", dump: "pods/portforward"}, []string{"cluster/nodes.json"}},
+		{"logs", map[string]string{rules: "pods/exec", dump: "pods/portforward"}, nil},
+		{"proxies", map[string]string{rules: "pods/exec"}, []string{dump, "proxies/" + gateway + "/access.log"}},
+		{"full", nil, []string{rules, dump}},
 	} {
 		t.Run(c.user, func(t *testing.T) {
 			r := trace(t, l, c.user, target)
@@ -589,7 +590,7 @@ func TestATraceThatIsCutOffEndsInTimeAndSaysWhatItMissed(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer l.SetFault(gateway, NoFault)
-		check(t, trace(t, l, "", target), "proxies/"+gateway+"/config_dump.json", "after ")
+		check(t, trace(t, l, "", target, "--request-timeout", "700ms"), "proxies/"+gateway+"/config_dump.json", " bytes")
 	})
 	t.Run("a proxy does not answer", func(t *testing.T) {
 		if err := l.SetFault(gateway, Hang); err != nil {
@@ -614,9 +615,15 @@ func TestATraceThatIsCutOffEndsInTimeAndSaysWhatItMissed(t *testing.T) {
 		}
 	})
 	t.Run("the API server dies in the middle", func(t *testing.T) {
+		l.kubeletsHung.Store(0)
 		l.HangKubelets(true)
 		defer l.HangKubelets(false)
-		time.AfterFunc(1500*time.Millisecond, l.KillAPIServer)
+		go func() {
+			for l.kubeletsHung.Load() == 0 { // until a program is to be run on a node
+				time.Sleep(10 * time.Millisecond)
+			}
+			l.KillAPIServer()
+		}()
 		r := trace(t, l, "", target, "--request-timeout", "2s")
 		check(t, r, "nodes/baihl-master/iptables-save.txt", "")
 		if !slices.ContainsFunc(r.Collected.NotRead, func(n struct{ What, Why, Command string }) bool {

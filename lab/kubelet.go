@@ -65,6 +65,7 @@ func (l *Lab) connectKubelet(c net.Conn) {
 		return
 	}
 	if l.kubeletHangs.Load() {
+		l.kubeletsHung.Add(1)
 		io.WriteString(c, "HTTP/1.1 200 OK\r\n\r\n")
 		io.Copy(io.Discard, r)
 		return

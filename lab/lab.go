@@ -62,6 +62,7 @@ type Lab struct {
 	admins     map[string]*admin
 
 	kubeletHangs atomic.Bool
+	kubeletsHung atomic.Int64 // connections that were left hanging
 
 	mu         sync.Mutex
 	procs      []*process

@@ -191,6 +191,15 @@ type forwardAddr string
 func (a forwardAddr) Network() string { return "portforward" }
 func (a forwardAddr) String() string  { return string(a) }
 
+// cutError is an answer that had begun when its time was over.
+type cutError struct {
+	n   int
+	err error
+}
+
+func (e *cutError) Error() string { return fmt.Sprintf("%v after %d bytes", e.err, e.n) }
+func (e *cutError) Unwrap() error { return e.err }
+
 // adminError is a refusal by the server in the Pod itself.
 type adminError struct{ msg string }
 
@@ -232,7 +241,7 @@ func (s *Source) getForwarded(ctx context.Context, ns, pod string, port int, pat
 	data, err := readAll(resp.Body, limit)
 	if err != nil {
 		if ctx.Err() != nil {
-			return nil, fmt.Errorf("GET %s of port %d in %s/%s: %w after %d bytes", path, port, ns, pod, ctx.Err(), len(data))
+			return nil, &cutError{len(data), ctx.Err()}
 		}
 		if errors.Is(err, io.ErrUnexpectedEOF) {
 			err = errors.New("the connection ended")

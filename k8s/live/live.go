@@ -408,6 +408,10 @@ func (s *Source) classify(ctx context.Context, q trace.Query, err error, limit t
 		return fmt.Errorf("cluster of context %q: the credentials of user %q were not accepted (401 Unauthorized)", s.context, s.user)
 	case ctx.Err() != nil || errors.Is(err, context.DeadlineExceeded) || errors.As(err, &netErr) && netErr.Timeout():
 		nr.Why = fmt.Sprintf("deadline of %s exceeded", limit.Round(time.Millisecond))
+		var cut *cutError
+		if errors.As(err, &cut) && cut.n > 0 {
+			nr.Why += fmt.Sprintf(" in the middle of the answer, after %d bytes", cut.n)
+		}
 		if total {
 			nr.Why = fmt.Sprintf("the time limit of %s for the whole trace was over", s.opts.Timeout)
 		} else if !s.hasReached() && q.Area == trace.AreaCluster {
