@@ -41,7 +41,7 @@ func (w *walker) fromOutside(f flow) *node {
 	if w.err != nil {
 		return nil
 	}
-	if notRead != nil {
+	if notRead != nil && !slices.ContainsFunc(owners, func(o k8s.Owner) bool { return o.Service != nil && o.Port != nil }) {
 		n := w.hop(KindService, Subject{Kind: "Address", Name: f.dst.String()}, f)
 		n.hop.Detail.Address = f.dst.String()
 		n.hop.Summary = "whose address it is could not be found out"
@@ -126,7 +126,9 @@ func (w *walker) loadBalancer(f flow, o *k8s.Owner) *node {
 		if len(ways) == 0 {
 			if h.State == OK {
 				h.settle(Fail, "no node takes part in the load balancer")
+				return n
 			}
+			w.pastNodes(n, w.terminated(n, f, svc, o.Port), s)
 			return n
 		}
 		onward := w.terminated(n, f, svc, o.Port)
@@ -149,6 +151,25 @@ func (w *walker) loadBalancer(f flow, o *k8s.Owner) *node {
 		}
 		return n
 	})
+}
+
+// pastNodes goes on from a load balancer whose nodes could not be read: to the
+// Service's endpoints, which any of them would choose from. The hop stays unknown.
+func (w *walker) pastNodes(n *node, f flow, s *servicePort) {
+	eps := s.ready()
+	for _, e := range eps {
+		p := w.podByIP(e.Addr.Addr(), e.Addr.Port())
+		if w.err != nil || p == nil {
+			return
+		}
+		next := f
+		next.dst, next.assumed = e.Addr, true
+		label := ""
+		if len(eps) > 1 {
+			label = e.Addr.String()
+		}
+		n.to(label, 1/float64(len(eps)), w.atPod(next, p, place{}))
+	}
 }
 
 // terminated is the flow as the load balancer passes it on: where an annotation
