@@ -126,7 +126,14 @@ func (o *logsParseOptions) parser() (*accesslog.Parser, error) {
 		if err != nil {
 			return nil, fmt.Errorf("--format: %w", err)
 		}
-		return accesslog.NewParser(f), nil
+		formats := []*accesslog.Format{f}
+		if f.JSON() {
+			// It may be text in the shape of JSON, whose values are not escaped.
+			if text, err := accesslog.CompileText(strings.TrimSpace(o.format)); err == nil {
+				formats = append(formats, text)
+			}
+		}
+		return accesslog.NewParser(formats...), nil
 	case o.configDump != "":
 		formats, err := o.dumpFormats()
 		if err != nil {

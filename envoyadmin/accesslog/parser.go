@@ -66,6 +66,14 @@ func (p *Parser) Parse(line string) Entry {
 	return e
 }
 
+// order is the order in which readings are tried. A reading up to the end of
+// the line, quotes in values and all, comes before one that leaves something over:
+// what a client sent must not pass for the fields behind it.
+var order = [...]struct {
+	tier tier
+	tail bool
+}{{strict, false}, {quoted, false}, {strict, true}, {quoted, true}, {loose, false}, {loose, true}}
+
 // parse reads a line that is unwrapped.
 func (p *Parser) parse(body, prefix string) Entry {
 	if len(body) > MaxLine {
@@ -119,11 +127,8 @@ func (p *Parser) parse(body, prefix string) Entry {
 			why = no
 		}
 	}
-	for t := range tiers {
-		if e, ok := sweep(p.formats, t, false); ok {
-			return e
-		}
-		if e, ok := sweep(p.formats, t, true); ok {
+	for _, turn := range order {
+		if e, ok := sweep(p.formats, turn.tier, turn.tail); ok {
 			return e
 		}
 	}
@@ -142,15 +147,17 @@ func (p *Parser) parse(body, prefix string) Entry {
 			break
 		}
 		known := knownLayouts()
-		for t := range tiers {
-			if e, ok := sweep(known, t, false); ok {
-				p.last = e.Format
+		for _, turn := range order {
+			if e, ok := sweep(known, turn.tier, turn.tail); ok {
+				if !turn.tail {
+					p.last = e.Format
+				}
 				return e
 			}
-			if e, ok := sweep(trimmedLayouts(), t, false); ok {
-				return e
+			if turn.tail {
+				continue
 			}
-			if e, ok := sweep(known, t, true); ok {
+			if e, ok := sweep(trimmedLayouts(), turn.tier, false); ok {
 				return e
 			}
 		}
@@ -354,6 +361,12 @@ func (j *joiner) whole(raw string, number int, u unwrapped) bool {
 		body := u.body[prefixLen(u.body):]
 		j.hold(raw, number, "\n", body)
 		j.balance(body)
+		if rows := j.p.rows; rows > 1 && len(j.held) == rows {
+			// A text in the shape of JSON: its values may spoil the count of braces.
+			if e := j.p.parse(j.text.String(), j.held[0].Prefix); e.OK() {
+				return j.emit(e)
+			}
+		}
 		if j.depth > 0 {
 			return true
 		}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -67,6 +68,13 @@ func TestLinesAsTheyReallyAre(t *testing.T) {
 			istioLine("GET /x HTTP/1.1", "404 NR", `route_not_found - "-"`, "-", `x" "fake-id" "fake.host" "1.2.3.4:80" outbound|80||evil 1.1.1.1:1 2.2.2.2:2 3.3.3.3:3 sni route`, usualID, "simple.baihl.io", "10.10.1.13:80", usualTail),
 			"Istio text",
 			map[string]string{"REQ(X-REQUEST-ID)": usualID, "REQ(:AUTHORITY)": "simple.baihl.io", "UPSTREAM_HOST": "10.10.1.13:80", "RESPONSE_CODE": "404"},
+			"", "",
+		},
+		{
+			"the same with a blank that would let the rest pass for appended fields",
+			istioLine("GET /x HTTP/1.1", "404 NR", `route_not_found - "-"`, "-", `x" "fake-id" "fake.host" "1.2.3.4:80" outbound|80||evil 1.1.1.1:1 2.2.2.2:2 3.3.3.3:3 sni route `, usualID, "simple.baihl.io", "10.10.1.13:80", usualTail),
+			"Istio text",
+			map[string]string{"REQ(X-REQUEST-ID)": usualID, "REQ(:AUTHORITY)": "simple.baihl.io", "UPSTREAM_HOST": "10.10.1.13:80"},
 			"", "",
 		},
 		{
@@ -162,6 +170,12 @@ func TestLinesAsTheyReallyAre(t *testing.T) {
 		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			// A parser that has just read another layout reads it the same.
+			after := NewParser()
+			after.Parse(usual)
+			if a, b := after.Parse(c.line), NewParser().Parse(c.line); !maps.Equal(a.Fields(), b.Fields()) {
+				t.Errorf("after another line it reads as\n%v, else as\n%v", a.Fields(), b.Fields())
+			}
 			e := NewParser().Parse(c.line)
 			if !e.OK() {
 				t.Fatalf("not read: %s", e.Why)
@@ -397,6 +411,7 @@ func TestReadPutsRecordsOfSeveralLinesTogether(t *testing.T) {
 	pretty := "{\n  \"method\": \"GET\",\n  \"path\": \"/p\",\n  \"response_code\": \"200\",\n  \"user_agent\": \"a } b {\",\n  \"response_flags\": \"-\",\n  \"nested\": {\n    \"upstream_cluster\": \"x\"\n  }\n}"
 	compact := `{"method":"GET","path":"/c","response_code":200,"response_flags":"-"}`
 	multi := must("%REQ(:PATH)%\n%RESPONSE_CODE%\n--\n")
+	shaped := must("{\n \"path\": \"%REQ(:PATH)%\",\n \"ua\": \"%REQ(USER-AGENT)%\"\n}\n")
 	for _, c := range []struct {
 		name, log string
 		formats   []*Format
@@ -415,6 +430,7 @@ func TestReadPutsRecordsOfSeveralLinesTogether(t *testing.T) {
 		{"CRI's partial lines", "2025-01-30T12:10:13.6Z stdout P " + one[:60] + "\n2025-01-30T12:10:13.6Z stdout P " + one[60:200] + "\n2025-01-30T12:10:13.6Z stdout F " + one[200:] + "\n2025-01-30T12:10:13.6Z stdout F " + two + "\n", nil, []string{"1 ok /1", "4 ok /2"}},
 		{"a CRI line whose rest is missing", "2025-01-30T12:10:13.6Z stdout P " + one[:60] + "\n", nil, []string{"1 no known layout of a"}},
 		{"a format of several lines", "/a\n200\n--\n/b\n404\n--\n", []*Format{multi}, []string{"1 ok /a", "4 ok /b"}},
+		{"a text of several lines in the shape of JSON", "{\n \"path\": \"/a\",\n \"ua\": \"a \"quoted\" {one\"\n}\n{\n \"path\": \"/b\",\n \"ua\": \"x\"\n}\n", []*Format{shaped}, []string{"1 ok /a", "5 ok /b"}},
 		{"no newline at the end", one, nil, []string{"1 ok /1"}},
 		{"nothing", "", nil, nil},
 	} {

@@ -285,7 +285,9 @@ func (s Sink) of(l logger) Sink {
 		return s
 	}
 	for _, known := range knownLayouts() {
-		if strings.TrimSuffix(s.Format.text, "\n") == known.text {
+		// Istio up to 1.23 differs from later ones by this operator alone.
+		if strings.TrimSuffix(strings.Replace(s.Format.text, "%UPSTREAM_CLUSTER%", "%UPSTREAM_CLUSTER_RAW%", 1), "\n") ==
+			strings.Replace(known.text, "%UPSTREAM_CLUSTER%", "%UPSTREAM_CLUSTER_RAW%", 1) {
 			s.Format = s.Format.named(known.name)
 		}
 	}

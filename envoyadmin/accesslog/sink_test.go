@@ -23,10 +23,14 @@ func TestSinksOfEveryKindOfLogger(t *testing.T) {
 		line         string // a line it reads
 		why, filter  string
 	}{
-		{"Istio's on stdout", `{"name":"envoy.access_loggers.file","typed_config":{"@type":"` + file + `","path":"/dev/stdout","log_format":{"text_format_source":{"inline_string":` + string(istio) + `}}}}`,
-			false, true, "Istio text", "", "", ""},
-		{"only what met no route", `{"name":"envoy.access_loggers.file","filter":{"response_flag_filter":{"flags":["NR"]}},"typed_config":{"@type":"` + file + `","path":"/dev/stdout"}}`,
-			false, true, "Envoy default", "", "", `response_flag_filter {"flags":["NR"]}`},
+		{
+			"Istio's on stdout", `{"name":"envoy.access_loggers.file","typed_config":{"@type":"` + file + `","path":"/dev/stdout","log_format":{"text_format_source":{"inline_string":` + string(istio) + `}}}}`,
+			false, true, "Istio text", "", "", "",
+		},
+		{
+			"only what met no route", `{"name":"envoy.access_loggers.file","filter":{"response_flag_filter":{"flags":["NR"]}},"typed_config":{"@type":"` + file + `","path":"/dev/stdout"}}`,
+			false, true, "Envoy default", "", "", `response_flag_filter {"flags":["NR"]}`,
+		},
 		{"stdout without a format", `{"name":"envoy.access_loggers.stream","typed_config":{"@type":"` + std + `StdoutAccessLog"}}`, false, true, "Envoy default", "", "", ""},
 		{"stderr with JSON", `{"name":"x","typed_config":{"@type":"` + std + `StderrAccessLog","log_format":{"json_format":{"a":"%RESPONSE_CODE%","b":{"c":"%REQ(:PATH)%"}}}}}`, false, true, "custom JSON", `{"a":404,"b":{"c":"/x"}}`, "", ""},
 		{"the older text field", `{"name":"x","typed_config":{"@type":"` + file + `","path":"/dev/stdout","format":"%RESPONSE_CODE% %REQ(:PATH)%\n"}}`, false, true, "custom", "404 /x", "", ""},
