@@ -3,7 +3,6 @@ package envoyadmin
 import (
 	"bytes"
 	"compress/gzip"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -156,24 +155,25 @@ func inflate(name string, data []byte) ([]byte, error) {
 	return out, nil
 }
 
-// exact finds the first byte at which data stops being JSON, if the scanner
-// that skips found a place behind it.
+// exact finds the first byte at which data stops being JSON; the scanner that
+// skips may have found only a place behind it.
 func exact(data []byte, e *jsonscan.Error) *jsonscan.Error {
-	if e.Msg == notADump {
+	if strings.HasSuffix(e.Msg, notADump) {
 		return e
 	}
-	dec := json.NewDecoder(bytes.NewReader(data))
-	for {
-		if _, err := dec.Token(); err != nil {
-			var se *json.SyntaxError
-			if errors.As(err, &se) {
-				if at := int(se.Offset) - 1; at >= 0 && at <= e.Offset {
-					return &jsonscan.Error{Offset: at, Msg: se.Error()}
-				}
-			}
-			return e
-		}
+	var first *jsonscan.Error
+	if _, err := jsonscan.Check(data, jsonscan.Space(data, bom(data))); errors.As(err, &first) && first.Offset < e.Offset {
+		return first
 	}
+	return e
+}
+
+// bom is the length of the byte order mark data begins with.
+func bom(data []byte) int {
+	if bytes.HasPrefix(data, []byte("\xef\xbb\xbf")) {
+		return 3
+	}
+	return 0
 }
 
 func syntaxError(name string, data []byte, e *jsonscan.Error) *SyntaxError {
@@ -186,21 +186,16 @@ const notADump = "not a config_dump: want an object with configs"
 
 func (d *Dump) index() error {
 	b := d.data
-	b = bytes.TrimPrefix(b, []byte("\xef\xbb\xbf"))
-	skipped := len(d.data) - len(b)
-	i := jsonscan.Space(d.data, skipped)
-	b = d.data
+	i := jsonscan.Space(b, bom(b))
 	if i >= len(b) {
 		return &jsonscan.Error{Offset: len(b), Msg: "empty: " + notADump}
 	}
 	if b[i] != '{' {
 		return &jsonscan.Error{Offset: i, Msg: notADump}
 	}
-	if len(b) <= checkAll && !json.Valid(b[i:]) {
-		var se *json.SyntaxError
-		var any json.RawMessage
-		if errors.As(json.Unmarshal(b[i:], &any), &se) {
-			return &jsonscan.Error{Offset: i + max(int(se.Offset)-1, 0), Msg: se.Error()}
+	if len(b) <= checkAll {
+		if _, err := jsonscan.Check(b, i); err != nil {
+			return err
 		}
 	}
 	found := false

@@ -504,19 +504,19 @@ func (d *Dump) Stat(name string) (uint64, bool) {
 }
 
 func unmarshal(name string, data []byte, into any) error {
-	err := json.Unmarshal(data, into)
-	var se *json.SyntaxError
-	var te *json.UnmarshalTypeError
-	switch {
-	case err == nil:
-		return nil
-	case errors.As(err, &se):
-		return syntaxError(name, data, &jsonscan.Error{Offset: max(int(se.Offset)-1, 0), Msg: se.Error()})
-	case errors.As(err, &te):
-		return syntaxError(name, data, &jsonscan.Error{Offset: int(te.Offset), Msg: "unexpected " + te.Value + " in " + te.Field})
-	default:
+	var e *jsonscan.Error
+	at := jsonscan.Space(data, bom(data))
+	end, err := jsonscan.Check(data, at)
+	if err == nil && jsonscan.Space(data, end) != len(data) {
+		err = &jsonscan.Error{Offset: end, Msg: "more behind the object"}
+	}
+	if errors.As(err, &e) {
+		return syntaxError(name, data, e)
+	}
+	if err := json.Unmarshal(data[at:end], into); err != nil {
 		return fmt.Errorf("read %s: %w", name, err)
 	}
+	return nil
 }
 
 // certBytes returns the bytes of a DataSource, nil if it has none here.

@@ -66,6 +66,10 @@ func FuzzValue(f *testing.F) {
 		}
 		dec := json.NewDecoder(bytes.NewReader(b))
 		var raw json.RawMessage
+		checked, checkErr := Check(b, i)
+		if json.Valid(b) != (checkErr == nil && Space(b, checked) == len(b)) {
+			t.Fatalf("Check(%q) = %d, %v; encoding/json says %v", b, checked, checkErr, json.Valid(b))
+		}
 		if dec.Decode(&raw) == nil && json.Valid(raw) {
 			if at := int(dec.InputOffset()); at < len(b) && scalar(b[at]) {
 				return // it takes 00 for two values
