@@ -43,7 +43,8 @@ type Session struct {
 	// Export writes r and returns where. kind is "json", "markdown" or
 	// "snapshot". nil disables exporting.
 	Export func(ctx context.Context, kind string, r *trace.Report) (path string, err error)
-	// Render returns r in a text format: "text" or "markdown".
+	// Render returns r in a text format: "text", "markdown", or "verdict", the few
+	// lines that quitting leaves on the screen.
 	Render func(r *trace.Report, format string) string
 	// Copy puts text on a clipboard and says how. nil is the default: the
 	// clipboard program of the desktop or of tmux, else OSC 52, else a file.
@@ -95,8 +96,12 @@ func Run(ctx context.Context, s Session, in io.Reader, out io.Writer, env []stri
 	case m.interrupt:
 		return r, ErrInterrupted
 	}
-	if m.fullReport && r != nil && s.Render != nil {
-		if _, err := io.WriteString(out, s.Render(r, "text")); err != nil {
+	if r != nil && s.Render != nil {
+		format := "verdict"
+		if m.fullReport {
+			format = "text"
+		}
+		if _, err := io.WriteString(out, s.Render(r, format)); err != nil {
 			return r, fmt.Errorf("terminal UI: report: %w", err)
 		}
 	}

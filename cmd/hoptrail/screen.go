@@ -62,7 +62,12 @@ func askOnScreen(ctx context.Context, s *streams, o *outputOptions, src *source,
 			}
 			return lastPath, last.Close()
 		},
-		Render:  func(r *trace.Report, format string) string { return report.String(r, report.Format(format)) },
+		Render: func(r *trace.Report, format string) string {
+			if format == "verdict" {
+				return report.Verdict(r, report.Options{Color: s.color(o.color)})
+			}
+			return report.String(r, report.Format(format))
+		},
 		Live:    src.live(),
 		Context: src.name,
 		Options: tui.Options{

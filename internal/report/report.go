@@ -83,6 +83,14 @@ func String(r *trace.Report, f Format) string {
 	return b.String()
 }
 
+// Verdict is the head of the text format: what was asked and the answer in one
+// sentence.
+func Verdict(r *trace.Report, o Options) string {
+	w := &textWriter{r: r, color: o.Color}
+	w.head()
+	return w.String()
+}
+
 // writeNames lists the hops as kind/name, the name with its namespace.
 func writeNames(r *trace.Report) []byte {
 	var b bytes.Buffer

@@ -414,3 +414,12 @@ func TestGoldensHaveNoStrays(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+func TestTheVerdictIsTheHeadOfTheText(t *testing.T) {
+	for name, r := range samples(t) {
+		head := Verdict(r, Options{})
+		if !strings.HasPrefix(String(r, Text), head) || !strings.Contains(head, "VERDICT  ") || strings.Contains(head, "HOP") {
+			t.Errorf("%s: %s", name, head)
+		}
+	}
+}
