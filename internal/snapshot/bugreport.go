@@ -142,6 +142,10 @@ func (b *bugReport) list(q trace.Query) (trace.Observation, error) {
 			l.err = notRead(q, "not in the bug report")
 			return
 		}
+		if q.File == "secrets" && !bytes.Contains(data, []byte("\nitems:")) {
+			l.err = notRead(q, "the bug report only has their names (istioctl bug-report --full-secrets has more)")
+			return
+		}
 		l.obs.At = m.mod.UTC()
 		part := cut(data, kind, group)
 		if len(part) > 0 {
