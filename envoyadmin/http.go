@@ -77,7 +77,8 @@ func (r *run) http(w *way, b *chainBody) {
 	if n.Request != nil {
 		req = n.Request
 	}
-	r.routes(w, b, table, req, 0)
+	req = route.DropInternalOnly(table.table.Config, req)
+	r.routes(w, b, table, req, b.hcm.GetHttpFilters(), nil)
 }
 
 // amend adds to what the last step says.
@@ -182,9 +183,13 @@ func (r *run) routeTable(w *way, b *chainBody, req *matcher.Request) (*routeEntr
 	return e, true
 }
 
-// routes chooses virtual host and route, and goes on with each outcome.
-func (r *run) routes(w *way, b *chainBody, e *routeEntry, req *matcher.Request, again int) {
-	choice := e.table.Choose(req)
+// routes chooses virtual host and route, and goes on with each outcome through
+// the filters. before is the route that a filter made Envoy give up, nil at
+// first.
+func (r *run) routes(w *way, b *chainBody, e *routeEntry, req *matcher.Request, filters []*hcmv3.HttpFilter, before *routev3.Route) {
+	table := *e.table
+	table.SuppressEnvoyHeaders = httpfilter.SuppressEnvoyHeaders(b.hcm.GetHttpFilters())
+	choice := table.Choose(req)
 	var vh *routev3.VirtualHost
 	if choice.Index >= 0 {
 		var err error
@@ -195,7 +200,7 @@ func (r *run) routes(w *way, b *chainBody, e *routeEntry, req *matcher.Request, 
 			return
 		}
 	}
-	dec := e.table.Decide(req, choice, vh)
+	dec := table.Decide(req, choice, vh)
 	total := 0.0
 	for i := range dec.Outcomes {
 		total += dec.Outcomes[i].Probability
@@ -215,7 +220,7 @@ func (r *run) routes(w *way, b *chainBody, e *routeEntry, req *matcher.Request, 
 		for _, note := range dec.Notes {
 			n.note(note)
 		}
-		r.routed(n, b, e, choice, o, req, again)
+		r.routed(n, b, e, choice, o, req, filters, before)
 	}
 	if len(dec.Outcomes) == 0 {
 		w.doubt("the route table gave no answer")
@@ -224,7 +229,7 @@ func (r *run) routes(w *way, b *chainBody, e *routeEntry, req *matcher.Request, 
 }
 
 // routed goes on with one outcome of the route table.
-func (r *run) routed(w *way, b *chainBody, e *routeEntry, choice route.HostChoice, o *route.Outcome, req *matcher.Request, again int) {
+func (r *run) routed(w *way, b *chainBody, e *routeEntry, choice route.HostChoice, o *route.Outcome, req *matcher.Request, filters []*hcmv3.HttpFilter, before *routev3.Route) {
 	d := r.d
 	w.out.VirtualHost = o.VirtualHost
 	if w.out.VirtualHost == "" && choice.Index >= 0 {
@@ -275,23 +280,32 @@ func (r *run) routed(w *way, b *chainBody, e *routeEntry, choice route.HostChoic
 		}
 		w.out.Weighted = weightedOf(o.Route)
 	}
-	w.step(step)
-
-	hasRoute := o.Route != nil && o.Kind != route.NoRoute && o.Kind != route.NoVirtualHost
-	perFilter := o.PerFilter
-	if !hasRoute {
-		perFilter = nil
+	if before == nil || before != o.Route {
+		w.step(step)
 	}
-	res := httpfilter.Run(b.hcm.GetHttpFilters(), perFilter, hasRoute, req, d.discovered)
+	if before == nil {
+		up := route.Upgrade(b.hcm, o.Route, req)
+		if up.Refusal.Status != 0 {
+			w.settle(Reject, "", up.Refusal.Flags, up.Refusal.Details)
+			r.amendRoute(w, up.Refusal.Why)
+			w.respond(up.Refusal.Status, "", "")
+			w.end()
+			return
+		}
+		if up.Filters != nil {
+			filters = up.Filters
+		}
+	}
+	res := httpfilter.Walk(filters, o, req, d.discovered)
 	for i := range res.Steps {
 		if !r.httpStep(w, &res.Steps[i]) {
 			w.end()
 			return
 		}
 	}
-	if res.RouteCleared != "" && res.Request != nil && again < 2 {
+	if res.RouteCleared != "" {
 		w.note("filter " + res.RouteCleared + " makes Envoy choose the route again")
-		r.routes(w, b, e, res.Request, again+1)
+		r.routes(w, b, e, res.Request, res.Rest, o.Route)
 		return
 	}
 	if res.MayReroute != "" {
@@ -405,6 +419,10 @@ func (r *run) httpStep(w *way, s *httpfilter.Step) bool {
 			n.end()
 			w.out.Probability *= 1 - s.Probability
 			step.State = StateWarn
+			break
+		}
+		if s.Limit != "" {
+			step.State = StateWarn // refuses only what goes beyond a limit
 			break
 		}
 		step.State = StateUnknown
@@ -670,7 +688,7 @@ func (r *run) bareRoutes(w *way) {
 	if req == nil {
 		req = r.request()
 	}
-	r.routes(w, b, e, req, 0)
+	r.routes(w, b, e, req, b.hcm.GetHttpFilters(), nil)
 }
 
 // dialled is host:port of an authority, with the scheme's port if it has none.

@@ -12,10 +12,7 @@ package httpfilter
 
 import (
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
-	"google.golang.org/protobuf/types/known/anypb"
-
 	"github.com/hoptrail/hoptrail/envoyadmin/matcher"
-	"github.com/hoptrail/hoptrail/envoyadmin/route"
 )
 
 // Effect says what a filter does to the request.
@@ -65,8 +62,10 @@ type Result struct {
 	Steps []Step
 	// Request is the request as it leaves the last filter.
 	Request *matcher.Request
-	// RouteCleared names a filter that makes Envoy choose the route again with Request; empty where none surely does.
+	// RouteCleared names a filter that makes Envoy choose the route again with Request; empty where none surely does. The
+	// walk stopped behind it: the caller routes Request and walks Rest.
 	RouteCleared string
+	Rest         []*hcmv3.HttpFilter
 	// MayReroute says why the route may be chosen again in a way that cannot be known; empty where not.
 	MayReroute string
 	// Terminal is the last filter's name: the router, as a rule.
@@ -96,13 +95,4 @@ func (r *Result) Doubts() []*Step {
 		}
 	}
 	return out
-}
-
-// Run is Walk for a caller that has only the typed_per_filter_config maps of a route, the most specific first.
-func Run(filters []*hcmv3.HttpFilter, perFilter []map[string]*anypb.Any, hasRoute bool, req *matcher.Request, ecds func(name string) *anypb.Any) Result {
-	o := &route.Outcome{}
-	if hasRoute {
-		o.PerFilter = perFilter
-	}
-	return Walk(filters, o, req, ecds)
 }

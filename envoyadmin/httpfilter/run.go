@@ -10,6 +10,7 @@ import (
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	matchingv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/common/matching/v3"
+	routerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
@@ -40,7 +41,8 @@ type filter struct {
 
 // Walk goes through the filters for a request whose route is o; nil, or an outcome without a route, where there is none.
 // ecds returns the configuration of a filter that is discovered (config_discovery) by name, nil where it is not known;
-// it may be nil itself. The walk goes on behind a filter that refuses, so that all is seen; Refused tells the first.
+// it may be nil itself. The walk goes on behind a filter that refuses, so that all is seen; Refused tells the first. It stops
+// behind one that makes Envoy choose the route again, see Result.Rest.
 func Walk(filters []*hcmv3.HttpFilter, o *route.Outcome, req *matcher.Request, ecds func(name string) *anypb.Any) Result {
 	if o == nil {
 		o = &route.Outcome{}
@@ -62,9 +64,23 @@ func Walk(filters []*hcmv3.HttpFilter, o *route.Outcome, req *matcher.Request, e
 		s := r.one(f)
 		s.Name = f.GetName()
 		res.Steps = append(res.Steps, s)
+		if res.RouteCleared != "" {
+			res.Rest = filters[i+1:]
+			break
+		}
 	}
 	res.Request = r.req
 	return res
+}
+
+// SuppressEnvoyHeaders says whether the router filter is told not to set x-envoy-* headers on the request.
+func SuppressEnvoyHeaders(filters []*hcmv3.HttpFilter) bool {
+	for _, f := range filters {
+		if c := (&routerv3.Router{}); matcher.TypeName(f.GetTypedConfig()) == typeRouter && proto.Unmarshal(f.GetTypedConfig().GetValue(), c) == nil {
+			return c.GetSuppressEnvoyHeaders()
+		}
+	}
+	return false
 }
 
 // one evaluates one filter.

@@ -120,10 +120,21 @@ func describeHeaderWant(m *routev3.HeaderMatcher) string {
 	}
 }
 
-// ExplainHeader says why a header condition did not hold: "header end-user is absent, wants == jason". A value that
+// Want turns the words of a condition, "== jason", into those of a wish, "exact jason".
+func Want(words string) string {
+	if rest, ok := strings.CutPrefix(words, "not "); ok {
+		return "not " + Want(rest)
+	}
+	if rest, ok := strings.CutPrefix(words, "== "); ok {
+		return "exact " + rest
+	}
+	return words
+}
+
+// ExplainHeader says why a header condition did not hold: "header end-user is absent, wants exact jason". A value that
 // may be a credential is not shown.
 func ExplainHeader(m *routev3.HeaderMatcher, r *Request) string {
-	want := describeHeaderWant(m)
+	want := Want(describeHeaderWant(m))
 	name := m.GetName()
 	value, ok := r.Get(name)
 	switch {

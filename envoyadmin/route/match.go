@@ -431,7 +431,7 @@ func (v *view) explain(m *routev3.RouteMatch, cond condition, part int) string {
 	case condQuery:
 		q := m.GetQueryParameters()[part]
 		val, ok := matcher.QueryParam(v.req.Path, q.GetName())
-		want := describeQuery(q)
+		want := matcher.Want(describeQuery(q))
 		switch {
 		case !ok && want == "present":
 			return "query parameter " + q.GetName() + " is absent"
@@ -443,9 +443,9 @@ func (v *view) explain(m *routev3.RouteMatch, cond condition, part int) string {
 	case condCookie:
 		c := m.GetCookies()[part]
 		if _, ok := cookie(v.req, c.GetName()); !ok {
-			return "cookie " + c.GetName() + " is absent, wants " + describeCookie(c)
+			return "cookie " + c.GetName() + " is absent, wants " + matcher.Want(describeCookie(c))
 		}
-		return "cookie " + c.GetName() + " does not match, wants " + describeCookie(c)
+		return "cookie " + c.GetName() + " does not match, wants " + matcher.Want(describeCookie(c))
 	case condTLS:
 		if v.req.Conn.TLS == nil {
 			return "the connection is plaintext, wants " + describeTLS(m.GetTlsContext())

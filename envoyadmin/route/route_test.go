@@ -152,7 +152,7 @@ func TestWhyNotIsSaidInWords(t *testing.T) {
 	d := tab.Route(get("/simple/nginx?v=1", "end-user", "bob", "authorization", "Bearer secret"))
 	want := []route.NearMiss{
 		{Kind: "route", Name: "x", Why: "path is not /simple/x"},
-		{Kind: "route", Name: "prefix /simple, header end-user exact jason", Why: "header end-user is bob, wants exact jason"},
+		{Kind: "route", Name: "prefix /simple, header end-user == jason", Why: "header end-user is bob, wants exact jason"},
 		{Kind: "route", Name: "q", Why: "query parameter v is 1, wants exact 2"},
 		{Kind: "route", Name: "re", Why: "path is not regex /items/[0-9]+"},
 		{Kind: "route", Name: "g", Why: "not gRPC: header content-type is absent"},
@@ -370,24 +370,6 @@ func TestUpgradesAreGrantedByRouteBeforeConnectionManager(t *testing.T) {
 		if a.Refusal.Status != c.status || a.Type != c.kind {
 			t.Errorf("%s: %+v, want %d %s", c.name, a, c.status, c.kind)
 		}
-	}
-}
-
-func TestScopesAreFoundByHeader(t *testing.T) {
-	s := parse(t, `{"name":"s","scope_key_builder":{"fragments":[{"header_value_extractor":{"name":"x-route","element_separator":";","element":{"separator":"=","key":"vip"}}}]}}`, &hcmv3.ScopedRoutes{})
-	scopes := []*routev3.ScopedRouteConfiguration{
-		parse(t, `{"name":"one","route_configuration_name":"r1","key":{"fragments":[{"string_key":"1"}]}}`, &routev3.ScopedRouteConfiguration{}),
-		parse(t, `{"name":"two","route_configuration_name":"r2","key":{"fragments":[{"string_key":"2"}]}}`, &routev3.ScopedRouteConfiguration{}),
-	}
-	key, ok, why := route.ScopeKey(s, get("/", "x-route", "a=b;vip=2"))
-	if got := route.Scope(scopes, key); ok != matcher.Yes || got.GetRouteConfigurationName() != "r2" {
-		t.Errorf("%v %v %s %v", key, ok, why, got)
-	}
-	if _, ok, _ := route.ScopeKey(s, get("/")); ok != matcher.No {
-		t.Errorf("without the header: %v", ok)
-	}
-	if got := route.Scope(scopes, []string{"3"}); got != nil {
-		t.Errorf("an unknown key gives %v", got)
 	}
 }
 
