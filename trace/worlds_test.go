@@ -16,7 +16,10 @@ import (
 	"github.com/hoptrail/hoptrail/trace"
 )
 
-var verbose = flag.Bool("hops", false, "print the hops of every world traced")
+var (
+	verbose = flag.Bool("hops", false, "print the hops of every world traced")
+	update  = flag.Bool("update", false, "write the made worlds and goldens anew")
+)
 
 // worldCase is one case of an expect.json; worlds/README.md of the shared data
 // says what its fields mean.
