@@ -40,6 +40,10 @@ type finding struct {
 	effect   Verdict // what it makes of a path that is otherwise passed; "" for nothing
 	causeOf  []string
 	below    *finding // the cause that this one is a symptom of
+	// same tells one fault seen at several hops from several faults: findings of
+	// one rule with the same text are one.
+	same string
+	also []*node // the other hops of it
 }
 
 // report files a fault at a hop. The detail says what is wrong in this case.
@@ -128,10 +132,13 @@ func (w *walker) suppress(all []*finding, order map[*node]int) {
 				continue
 			}
 			first := order[cause.node] < order[f.node] || cause.node == f.node && i < j
-			same := f.rule == cause.rule && f.detail == cause.detail && first
+			same := first && f.rule == cause.rule && (f.detail == cause.detail || f.same != "" && f.same == cause.same)
 			symptom := slices.Contains(cause.rule.suppresses, f.rule.code) && related(cause.node, f.node)
 			if (same || symptom) && !cause.isBelow(f) {
 				f.below = cause
+				if same && f.node != cause.node {
+					cause.also = append(cause.also, f.node)
+				}
 			}
 		}
 	}
@@ -190,6 +197,15 @@ func (w *walker) listed(all []*finding) []Finding {
 		r := Finding{Code: f.rule.code, Severity: f.severity, Title: f.title, Detail: f.detail, Fix: f.fix, CauseOf: f.causeOf}
 		if f.node != nil {
 			r.Hop = f.node.hop.ID
+		}
+		var also []string
+		for _, n := range f.also {
+			if s := string(n.hop.Kind) + " " + n.hop.Subject.Name; !slices.Contains(also, s) {
+				also = append(also, s)
+			}
+		}
+		if len(also) > 0 {
+			r.Detail += " (and so at " + strings.Join(also, ", ") + ")"
 		}
 		for _, id := range f.evidence {
 			if renamed, ok := w.renamed[id]; ok {

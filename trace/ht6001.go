@@ -53,6 +53,7 @@ func ht6001(q *inquiry) {
 		f := q.report(n, fmt.Sprintf("Pod %s takes %s only (%s), and the client speaks %s", n.facts.pod.ref, mtlsWord(mode.Mode), orElse(strings.Join(from, ", "), "by default"), client),
 			"give the client a sidecar, or set PeerAuthentication mtls.mode: PERMISSIVE for this workload while it moves",
 			"a DestinationRule for the host with tls.mode DISABLE makes a client with a sidecar speak plain text: take it out")
+		f.same = q.workload(n) + mode.Mode
 		for _, r := range mode.From {
 			if meta := q.object(r); meta != nil {
 				q.written(f, meta, "mtls", mode.Mode)

@@ -22,6 +22,7 @@ func ht6002(q *inquiry) {
 		f := q.report(n, fmt.Sprintf("%s refuses %s %s from %s: %s (%s)", n.facts.pod.ref, n.facts.flow.method, n.facts.flow.path, who, n.hop.Why, o.Details),
 			fmt.Sprintf("allow it in the policy: a rule with from.source.principals [%q] and to.operation methods [%q], paths [%q]", who, n.facts.flow.method, pathOnly(n.facts.flow.path)),
 			fmt.Sprintf("istioctl x authz check %s.%s", n.facts.pod.ref.name, n.facts.pod.ref.namespace))
+		f.same = q.workload(n) + o.Details
 		for _, p := range policies {
 			q.written(f, &p.Meta, "spec", p.Name)
 		}

@@ -25,6 +25,7 @@ func ht6003(q *inquiry) {
 			f := q.report(n, fmt.Sprintf("%s does not let %s reach port %d (%s): %s", strings.Join(names, ", "), n.facts.flow.from, n.facts.flow.dst.Port(), side, v.Reason),
 				fmt.Sprintf("allow port %d from %s in a NetworkPolicy of namespace %s", n.facts.flow.dst.Port(), n.facts.flow.from, n.facts.pod.ref.namespace),
 				"whether it is enforced depends on the CNI: flannel alone enforces none")
+			f.same = strings.Join(names, ", ")
 			for _, r := range v.Policies {
 				if meta := q.object(r); meta != nil {
 					q.written(f, meta, "spec", r.Name)

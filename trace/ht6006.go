@@ -55,6 +55,7 @@ func ht6006(q *inquiry) {
 			fix = "send a token of " + strings.Join(issuers, ", ") + ": -H 'Authorization: Bearer ...'"
 		}
 		f := q.report(n, detail, fix)
+		f.same = q.workload(n) + o.Details
 		for _, r := range requests {
 			q.written(f, &r.Meta, "jwtRules", "issuer")
 		}

@@ -27,6 +27,7 @@ func ht8001(q *inquiry) {
 			detail += "; its sockets are " + strings.Join(ports, ", ")
 		}
 		f := q.report(n, detail, fix+", or point the Service's targetPort at the port it has", fmt.Sprintf("kubectl -n %s exec %s -- ss -tlnp", p.ref.namespace, p.ref.name))
+		f.same = q.workload(n) + fix
 		for _, proxy := range q.proxiesInOrder() {
 			for _, l := range proxy.lines {
 				if strings.Contains(strings.ToLower(strings.ReplaceAll(l.entry.TransportFailure()+l.entry.Details(), "_", " ")), "connection refused") {

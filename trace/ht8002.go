@@ -53,6 +53,7 @@ func ht8002(q *inquiry) {
 			break
 		}
 		f := q.report(n, detail, fix...)
+		f.same = q.workload(n)
 		query := Query{Area: AreaCluster, File: "pods", Select: Selector{Namespace: p.ref.namespace, Name: p.ref.name}}
 		for _, e := range excerpts {
 			q.proof(f, Config, query, e, "")

@@ -163,3 +163,15 @@ func (q *inquiry) listenerHop(n *node) *node {
 	}
 	return n
 }
+
+// workload names what the Pods of one Deployment, StatefulSet or DaemonSet have
+// in common: their controller, else their own name.
+func (q *inquiry) workload(n *node) string {
+	p := n.facts.pod
+	for _, o := range p.obj.OwnerReferences {
+		if o.Controller != nil && *o.Controller {
+			return o.Kind + " " + p.ref.namespace + "/" + o.Name + " "
+		}
+	}
+	return "Pod " + p.ref.String() + " "
+}

@@ -198,7 +198,41 @@ func (w *walker) nodeHop(f flow, ns *netns, hook iptables.Hook, in string, s *se
 			return nil
 		}
 	}
+	if len(n.next) == 0 && h.State == Fail {
+		w.behindRefusal(n, f, result, s)
+	}
 	return n
+}
+
+// behindRefusal goes on behind a node that refuses the packet, to what would come
+// next without the refusal: where the rules had translated it to, else to the
+// Service's endpoints.
+func (w *walker) behindRefusal(n *node, f flow, r iptables.Result, s *servicePort) {
+	if w.err != nil {
+		return
+	}
+	f.assumed = true
+	for _, o := range r.Outcomes {
+		if o.DNAT {
+			next := f
+			next.dst = o.Dst
+			n.to("", o.Probability, w.deliver(next, n.hop.Subject.Name, true))
+			return
+		}
+	}
+	if s == nil || s.port == nil {
+		return
+	}
+	eps := s.ready()
+	for _, e := range eps {
+		next := f
+		next.dst = e.Addr
+		label := ""
+		if len(eps) > 1 {
+			label = e.Addr.String()
+		}
+		n.to(label, 1/float64(len(eps)), w.deliver(next, n.hop.Subject.Name, true))
+	}
 }
 
 // showRules puts what the rules decided on the hop.

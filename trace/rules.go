@@ -48,7 +48,7 @@ var rules = []rule{
 	{code: "HT5007", title: "idle keep-alive race", severity: SeverityError, reads: "UC within milliseconds in the log", find: ht5007},
 	{code: "HT6001", title: "mutual TLS mismatch between client and server", severity: SeverityError, reads: "transport socket for the endpoint against the server's chain and PeerAuthentication", suppresses: []string{"HT3003", "HT3006"}, find: ht6001},
 	{code: "HT6002", title: "RBAC denies", severity: SeverityError, reads: "the policy and rule that matched, the identity seen", find: ht6002},
-	{code: "HT6003", title: "NetworkPolicy blocks", severity: SeverityError, reads: "the policies that select the Pod", suppresses: []string{"HT2007"}, find: ht6003},
+	{code: "HT6003", title: "NetworkPolicy blocks", severity: SeverityError, reads: "the policies that select the Pod", find: ht6003},
 	{code: "HT6004", title: "protocol misdetected", severity: SeverityError, reads: "port name and appProtocol against the listener's filters", find: ht6004},
 	{code: "HT6005", title: "destination is hidden from this proxy", severity: SeverityError, reads: "exportTo, Sidecar egress hosts, the absent cluster", suppresses: []string{"HT5001"}, find: ht6005},
 	{code: "HT6006", title: "JWT or external authorization refuses", severity: SeverityError, reads: "jwt_authn requirement, ext_authz, requestPrincipals", suppresses: []string{"HT6002"}, find: ht6006},

@@ -1,0 +1,128 @@
+package trace_test
+
+import (
+	"slices"
+	"testing"
+
+	"github.com/hoptrail/hoptrail/trace"
+)
+
+// fault is one thing gone wrong in ingress-lb, traced as http://exam.com/getList.
+type fault struct {
+	code   string
+	change change
+}
+
+var (
+	sourceRanges   = fault{"HT1004", madeChange("HT1004-source-ranges")}
+	healthPort     = fault{"HT1005", annotate("service.beta.kubernetes.io/aws-load-balancer-healthcheck-port", "31999")}
+	tableFull      = fault{"HT2004", madeChange("HT2004-conntrack-full")}
+	staleEntry     = fault{"HT2002", add("nodes/k8s-worker-1/conntrack.txt", "tcp      6 116 SYN_SENT src=192.0.2.7 dst=203.0.113.10 sport=40031 dport=80 [UNREPLIED] src=10.244.1.250 dst=10.244.1.1 sport=8080 dport=60117 mark=0 use=1\n")}
+	hostFirewall   = fault{"HT2007", atEnd("nodes/*/iptables-save.txt", "mangle", "[1:60] -A PREROUTING -d 203.0.113.10/32 -p tcp -m comment --comment \"blocked by the host's owner\" -j DROP\n")}
+	proxyProtocol  = fault{"HT3007", madeChange("HT3007-proxy-protocol")}
+	slowRoute      = fault{"HT5006", madeChange("HT5006-timeout")}
+	missingCluster = fault{"HT5001", text(lbGateway+"config_dump.json", `"cluster": "outbound|8080||my-backend-service.default.svc.cluster.local"`, `"cluster": "outbound|8080||my-backend.default.svc.cluster.local"`)}
+	loopbackOnly   = fault{"HT8001", text("pods/default/*/ss.txt", "*:8080", "127.0.0.1:8080")}
+	defaultDeny    = fault{"HT6003", denyDefault}
+	missingPod     = fault{"HT5004", text(lbGateway+"*.json", `"10.244.1.31"`, `"10.244.1.77"`)}
+)
+
+func madeChange(name string) change {
+	for _, m := range made {
+		if m.name == name {
+			return m.change
+		}
+	}
+	panic("no made world " + name)
+}
+
+func annotate(key, value string) change {
+	return item("services", "istio-ingressgateway", func(o map[string]any) { in(o, "metadata", "annotations")[key] = value })
+}
+
+// denyDefault adds a NetworkPolicy that lets nothing into namespace default.
+func denyDefault(t testing.TB, world files) {
+	world["cluster/networkpolicies.networking.k8s.io.json"] = encode(t, map[string]any{
+		"apiVersion": "v1", "kind": "List", "metadata": map[string]any{}, "items": []any{map[string]any{
+			"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": map[string]any{"name": "default-deny", "namespace": "default"},
+			"spec": map[string]any{"podSelector": map[string]any{}, "policyTypes": []any{"Ingress"}},
+		}},
+	})
+}
+
+func TestOfTwoFaultsBothAreFoundAndTheFirstObstacleComesFirst(t *testing.T) {
+	for _, pair := range [][2]fault{
+		{sourceRanges, loopbackOnly},
+		{sourceRanges, missingCluster},
+		{sourceRanges, proxyProtocol},
+		{hostFirewall, loopbackOnly},
+		{hostFirewall, missingCluster},
+		{hostFirewall, defaultDeny},
+		{tableFull, loopbackOnly},
+		{tableFull, missingCluster},
+		{staleEntry, defaultDeny},
+		{proxyProtocol, missingCluster},
+		{proxyProtocol, loopbackOnly},
+		{slowRoute, loopbackOnly},
+		{defaultDeny, loopbackOnly},
+		{staleEntry, missingPod},
+	} {
+		t.Run(pair[0].code+" before "+pair[1].code, func(t *testing.T) {
+			t.Parallel()
+			world := unpack(t, ingressLB)
+			all(pair[0].change, pair[1].change)(t, world)
+			r := traceFiles(t, world, outside(t, "http://exam.com/getList"))
+			codes := errorCodes(r)
+			if len(codes) != 2 || codes[0] != pair[0].code || codes[1] != pair[1].code {
+				t.Errorf("findings are %v\n%s", codes, outline(r))
+			}
+		})
+	}
+}
+
+func outside(t testing.TB, url string) trace.Target {
+	t.Helper()
+	target, err := trace.ParseTarget(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	target.SourceIP = "192.0.2.7"
+	return target
+}
+
+// errorCodes are the codes of the faults of severity error, each once.
+func errorCodes(r *trace.Report) []string {
+	var out []string
+	for _, f := range r.Findings {
+		if f.Severity == trace.SeverityError && !slices.Contains(out, f.Code) {
+			out = append(out, f.Code)
+		}
+	}
+	return out
+}
+
+// TestHealthyCasesHaveNoFaultOfSeverityError: every case of a world that is
+// expected to be reachable and without a code cries no wolf.
+func TestHealthyCasesHaveNoFaultOfSeverityError(t *testing.T) {
+	n := 0
+	for _, folder := range []string{"seed", "faults"} {
+		for archive, cases := range worlds(t, folder) {
+			for _, c := range cases {
+				if c.Expect.Verdict != string(trace.Reachable) || c.Expect.Code != "" {
+					continue
+				}
+				n++
+				r := traceWorld(t, archive, c.target(t))
+				if codes := errorCodes(r); len(codes) > 0 {
+					t.Errorf("%s %s: %v\n%s", archive, c.Name, codes, outline(r))
+				}
+				for _, f := range r.Findings {
+					t.Logf("%s %s: %s %s", archive, c.Name, f.Code, f.Detail)
+				}
+			}
+		}
+	}
+	if n < 40 {
+		t.Errorf("only %d healthy cases", n)
+	}
+}
