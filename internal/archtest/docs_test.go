@@ -50,3 +50,37 @@ func TestLinksInTheDocsLeadSomewhere(t *testing.T) {
 		t.Error("no links found")
 	}
 }
+
+// Every module that is required directly stands in ARCHITECTURE.md with its
+// reason, and none that is not.
+func TestEveryDependencyHasItsReason(t *testing.T) {
+	top := root(t)
+	mod, err := os.ReadFile(filepath.Join(top, "go.mod"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	doc, err := os.ReadFile(filepath.Join(top, "ARCHITECTURE.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, table, _ := strings.Cut(string(doc), "## Dependencies")
+	table, _, _ = strings.Cut(table, "\n## ")
+	required := map[string]bool{}
+	for line := range strings.Lines(string(mod)) {
+		fields := strings.Fields(line)
+		if len(fields) >= 2 && strings.HasPrefix(fields[1], "v") && !strings.Contains(line, "// indirect") {
+			required[fields[0]] = true
+			if !strings.Contains(table, "`"+fields[0]+"`") {
+				t.Errorf("%s is required, and ARCHITECTURE.md does not say why", fields[0])
+			}
+		}
+	}
+	for line := range strings.Lines(table) {
+		first, _, _ := strings.Cut(strings.TrimPrefix(line, "| "), " | ")
+		for _, m := range regexp.MustCompile("`([a-z.]+/[^`]+)`").FindAllStringSubmatch(first, -1) {
+			if !required[m[1]] {
+				t.Errorf("ARCHITECTURE.md explains %s, which is not required", m[1])
+			}
+		}
+	}
+}
