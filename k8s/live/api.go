@@ -241,6 +241,14 @@ func selectorKey(sel trace.Selector) string {
 
 // cluster reads one list of the API, narrowed as the query allows.
 func (s *Source) cluster(ctx context.Context, q trace.Query) (trace.Observation, error) {
+	if one := (trace.Selector{Namespace: q.Select.Namespace, Name: q.Select.Name}); q.File == "pods" && q.Select == one && one.Namespace != "" && one.Name != "" {
+		s.mu.Lock()
+		p := s.pods[one.Namespace+"/"+one.Name]
+		s.mu.Unlock()
+		if p != nil { // it came with a list
+			return trace.Observation{Data: joinItems([]item{{p.raw}}), Partial: true}, nil
+		}
+	}
 	plural, group, _ := strings.Cut(q.File, ".")
 	kind, ok := resources[q.File]
 	if !ok {
@@ -340,7 +348,13 @@ func (s *Source) list(ctx context.Context, group, version, plural string, sel tr
 	}
 	var items []item
 	budget := s.opts.MaxBytes
-	next, whole := "", false
+	// A selection by labels or fields is answered from the API server's watch
+	// cache, as for every kubelet: without that it decodes all objects of the
+	// kind to find a few. Lists as a whole come from etcd, in pages.
+	next, whole := "", r.query.Has("fieldSelector") || r.query.Has("labelSelector")
+	if whole {
+		r.query.Set("resourceVersion", "0")
+	}
 	for {
 		r := r
 		r.query = maps.Clone(r.query)
@@ -438,6 +452,7 @@ func (s *Source) readGroups(ctx context.Context) (map[string]string, error) {
 
 // podInfo is the little that reading from a Pod needs to know about it.
 type podInfo struct {
+	raw      []byte
 	Metadata struct {
 		Namespace, Name     string
 		Labels, Annotations map[string]string
@@ -477,7 +492,7 @@ type containerStatus struct {
 }
 
 func parsePod(data []byte) (*podInfo, error) {
-	p := &podInfo{}
+	p := &podInfo{raw: data}
 	if err := json.Unmarshal(data, p); err != nil {
 		return nil, err
 	}

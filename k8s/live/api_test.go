@@ -106,6 +106,10 @@ func TestSelectorsBecomeTheAPIsOwnParameters(t *testing.T) {
 			f.mux.HandleFunc(c.path, func(w http.ResponseWriter, r *http.Request) {
 				q := r.URL.Query()
 				q.Del("limit")
+				if selected := len(c.want) > 0; selected != (q.Get("resourceVersion") == "0") {
+					t.Errorf("resourceVersion %q", q.Get("resourceVersion"))
+				}
+				q.Del("resourceVersion")
 				if q.Encode() != c.want.Encode() {
 					t.Errorf("query %q, want %q", q.Encode(), c.want.Encode())
 				}
@@ -133,6 +137,17 @@ func TestAnObjectKnownByNameIsAskedForByName(t *testing.T) {
 	})
 	if got := names(t, mustAsk(t, s, clusterQuery("pods", trace.Selector{Namespace: "ns", Name: "gone"})).Data); got != "" {
 		t.Errorf("an object that is not there is an empty list, got %q", got)
+	}
+}
+
+func TestAPodThatCameWithAListIsNotAskedForAgain(t *testing.T) {
+	f := newFake(t)
+	f.answer("/api/v1/pods", `{"kind":"PodList","apiVersion":"v1","items":[{"metadata":{"namespace":"ns","name":"p"},"status":{"podIP":"1.1.1.1"}}]}`)
+	s := f.source(Options{})
+	list := mustAsk(t, s, clusterQuery("pods", trace.Selector{Fields: "status.podIP=1.1.1.1"}))
+	one := mustAsk(t, s, clusterQuery("pods", trace.Selector{Namespace: "ns", Name: "p"}))
+	if string(one.Data) != string(list.Data) || f.count("GET") != 1 {
+		t.Errorf("%s; asked %q", one.Data, f.asked)
 	}
 }
 

@@ -156,7 +156,7 @@ func (s *Source) execNode(ctx context.Context, n *nodeReader, q trace.Query, com
 }
 
 // batchFiles are what the walk asks of every node it comes to.
-var batchFiles = []string{"iptables-save.txt", "iptables-legacy-save.txt", "ipset-save.txt", "conntrack.txt", "ip-addr.json", "ip-route.json"}
+var batchFiles = []string{"iptables-save.txt", "iptables-legacy-save.txt", "ipset-save.txt", "conntrack.txt", "conntrack-stats.txt", "ip-addr.json", "ip-route.json"}
 
 // execBatch reads the files the walk will ask for in one go, where the likeliest
 // Pod has a shell. What it does not bring is read one by one.
