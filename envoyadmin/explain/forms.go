@@ -11,9 +11,25 @@ import (
 //	KUBE-SVC-HASH and the like
 //	spiffe://DOMAIN/ns/NAMESPACE/sa/ACCOUNT
 //	ADDRESS_PORT, http.PORT
+//	%OPERATOR(ARGUMENT):LENGTH%
 func lookupForm(word string) (Item, bool) {
 	if it, ok := clusterName(word); ok {
 		return it, true
+	}
+	if name := strings.Trim(word, "%"); name != word {
+		name, _, _ = strings.Cut(name, "(")
+		name, _, _ = strings.Cut(name, ":")
+		switch name { // the newer spellings
+		case "REQUEST_HEADER":
+			name = "REQ"
+		case "RESPONSE_HEADER":
+			name = "RESP"
+		case "RESPONSE_TRAILER":
+			name = "TRAILER"
+		}
+		if it, ok := dictionary().byWord[strings.ToLower(name)]; ok && it.Kind == Operator {
+			return *it, true
+		}
 	}
 	if strings.HasPrefix(word, "KUBE-") {
 		// The longest known chain that is the beginning of the name.

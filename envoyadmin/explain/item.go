@@ -17,6 +17,7 @@ const (
 	Reset     Kind = "reset reason"
 	Transport Kind = "transport failure"
 	Term      Kind = "term"
+	Operator  Kind = "log operator"
 )
 
 // Item is one entry of the dictionary.
@@ -48,7 +49,7 @@ type index struct {
 
 var dictionary = sync.OnceValue(func() index {
 	ix := index{byWord: map[string]*Item{}}
-	for _, list := range [][]Item{flags, details, resets, transports, terms} {
+	for _, list := range [][]Item{flags, details, resets, transports, terms, operators} {
 		for i := range list {
 			it := &list[i]
 			ix.byWord[strings.ToLower(it.Word)] = it
@@ -73,9 +74,9 @@ var dictionary = sync.OnceValue(func() index {
 func Words() []string { return slices.Clone(dictionary().words) }
 
 // All returns every item, in the order flags, details, reset reasons, transport
-// failures, terms. Items must not be changed.
+// failures, terms, operators. Items must not be changed.
 func All() []Item {
-	return slices.Concat(flags, details, resets, transports, terms)
+	return slices.Concat(flags, details, resets, transports, terms, operators)
 }
 
 // Lookup explains a word: a response flag, short or long; a response code
