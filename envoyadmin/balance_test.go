@@ -1,0 +1,122 @@
+package envoyadmin
+
+import (
+	"fmt"
+	"math"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// oneCluster is a dump whose only listener proxies TCP to a cluster.
+func oneCluster(cluster, endpoints string) string {
+	dump := `{"configs":[{"@type":"x/envoy.admin.v3.ListenersConfigDump","static_listeners":[{"listener":{"name":"l","address":{"socket_address":{"address":"0.0.0.0","port_value":80}},
+	"filter_chains":[{"filters":[{"name":"envoy.filters.network.tcp_proxy","typed_config":{"@type":"x/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy","cluster":"c","metadata_match":{"filter_metadata":{"envoy.lb":{"version":"v1"}}}}}]}]}}]},
+	{"@type":"x/envoy.admin.v3.ClustersConfigDump","static_clusters":[` + cluster + `]}`
+	if endpoints != "" {
+		dump += `,{"@type":"x/envoy.admin.v3.EndpointsConfigDump","dynamic_endpoint_configs":[{"endpoint_config":{"cluster_name":"c","endpoints":[` + endpoints + `]}}]}`
+	}
+	return dump + `]}`
+}
+
+func lbHost(ip, health string, weight int, meta string) string {
+	return fmt.Sprintf(`{"endpoint":{"address":{"socket_address":{"address":%q,"port_value":80}}},"health_status":%q,"load_balancing_weight":%d,"metadata":{"filter_metadata":{"envoy.lb":{%s}}}}`, ip, health, weight, meta)
+}
+
+func shares(o Outcome) string {
+	var out []string
+	for _, e := range o.Endpoints {
+		out = append(out, fmt.Sprintf("%s %.3g", strings.TrimSuffix(e.Address, ":80"), e.Probability))
+	}
+	slices.Sort(out)
+	return strings.Join(out, ", ")
+}
+
+func TestHostsShareTheLoadAsEnvoySpreadsIt(t *testing.T) {
+	group := func(priority int, locality string, weight int, hosts ...string) string {
+		return fmt.Sprintf(`{"locality":{"region":%q},"priority":%d,"load_balancing_weight":%d,"lb_endpoints":[%s]}`, locality, priority, weight, strings.Join(hosts, ","))
+	}
+	ok, bad := "HEALTHY", "UNHEALTHY"
+	for _, tc := range []struct {
+		name, cluster, endpoints string
+		want                     string
+		error                    string
+	}{
+		{"by weight", `"lb_policy":"ROUND_ROBIN"`, group(0, "", 0, lbHost("1", ok, 1, ""), lbHost("2", ok, 3, "")), "1 0.25, 2 0.75", ""},
+		{"healthy ones only", ``, group(0, "", 0, lbHost("1", ok, 1, ""), lbHost("2", bad, 1, ""), lbHost("3", ok, 1, "")), "1 0.5, 2 0, 3 0.5", ""},
+		{"all of them in panic", ``, group(0, "", 0, lbHost("1", ok, 1, ""), lbHost("2", bad, 1, ""), lbHost("3", bad, 1, "")), "1 0.333, 2 0.333, 3 0.333", ""},
+		{"the healthy one where panic is off", `"common_lb_config":{"healthy_panic_threshold":{}}`, group(0, "", 0, lbHost("1", ok, 1, ""), lbHost("2", bad, 1, ""), lbHost("3", bad, 1, "")), "1 1, 2 0, 3 0", ""},
+		{"none where panic is off and all are out", `"common_lb_config":{"healthy_panic_threshold":{"value":0}}`, group(0, "", 0, lbHost("1", bad, 1, "")), "1 0", NoEndpoint},
+		{"draining ones leave the count", `"common_lb_config":{"healthy_panic_threshold":{}}`, group(0, "", 0, lbHost("1", ok, 1, ""), lbHost("2", "DRAINING", 1, "")), "1 1, 2 0", ""},
+		{"the next priority when the first is short", ``, group(0, "", 0, lbHost("1", ok, 1, ""), lbHost("2", bad, 1, "")) + "," + group(1, "", 0, lbHost("3", ok, 1, "")), "1 0.7, 2 0, 3 0.3", ""},
+		{"degraded ones get the rest", ``, group(0, "", 0, lbHost("1", ok, 1, ""), lbHost("2", "DEGRADED", 1, "")), "1 0.7, 2 0.3", ""},
+		{"by locality", `"common_lb_config":{"locality_weighted_lb_config":{}}`, group(0, "a", 3, lbHost("1", ok, 1, ""), lbHost("2", ok, 1, "")) + "," + group(0, "b", 1, lbHost("3", ok, 1, "")), "1 0.375, 2 0.375, 3 0.25", ""},
+		{"no host at all", ``, "", "", NoEndpoint},
+		{"the subset of the criteria", `"lb_subset_config":{"subset_selectors":[{"keys":["version"]}]}`, group(0, "", 0, lbHost("1", ok, 1, `"version":"v1"`), lbHost("2", ok, 1, `"version":"v2"`)), "1 1", ""},
+		{"no fallback from an empty subset", `"lb_subset_config":{"subset_selectors":[{"keys":["version"]}]}`, group(0, "", 0, lbHost("2", ok, 1, `"version":"v2"`)), "2 0", NoEndpoint},
+		{"any endpoint as the fallback", `"lb_subset_config":{"fallback_policy":"ANY_ENDPOINT","subset_selectors":[{"keys":["version"]}]}`, group(0, "", 0, lbHost("2", ok, 1, `"version":"v2"`)), "2 1", ""},
+		{"the default subset as the fallback", `"lb_subset_config":{"fallback_policy":"DEFAULT_SUBSET","default_subset":{"version":"v2"},"subset_selectors":[{"keys":["stage","version"]}]}`, group(0, "", 0, lbHost("2", ok, 1, `"version":"v2"`), lbHost("3", ok, 1, `"version":"v3"`)), "2 1", ""},
+		{"the selector's own fallback", `"lb_subset_config":{"fallback_policy":"ANY_ENDPOINT","subset_selectors":[{"keys":["version"],"fallback_policy":"NO_FALLBACK"}]}`, group(0, "", 0, lbHost("2", ok, 1, `"version":"v2"`)), "2 0", NoEndpoint},
+	} {
+		cluster := `{"cluster":{"name":"c","type":"EDS"` + prefixed(tc.cluster) + `}}`
+		endpoints := tc.endpoints
+		dump := oneCluster(cluster, endpoints)
+		if endpoints == "" {
+			dump = oneCluster(`{"cluster":{"name":"c","type":"STATIC"}}`, "")
+		}
+		o := read(t, dump).Match(Call{Address: netip.MustParseAddrPort("9.9.9.9:80"), Protocol: TCP}).Outcomes[0]
+		if got := shares(o); got != tc.want || o.Error != tc.error {
+			t.Errorf("%s: %s (%s), want %s (%s)\n%+v", tc.name, got, o.Error, tc.want, tc.error, o.Steps)
+		}
+		if tc.error == NoEndpoint && o.Flags != "UH" {
+			t.Errorf("%s: flags %s", tc.name, o.Flags)
+		}
+	}
+}
+
+func prefixed(s string) string {
+	if s == "" {
+		return ""
+	}
+	return "," + s
+}
+
+func TestWhatTheDumpDoesNotTellOfEndpointsIsUndetermined(t *testing.T) {
+	call := Call{Address: netip.MustParseAddrPort("9.9.9.9:80"), Protocol: TCP}
+	o := read(t, oneCluster(`{"cluster":{"name":"c","type":"EDS"}}`, "")).Match(call).Outcomes[0]
+	if o.Verdict != Undetermined || o.Cluster != "c" || !strings.Contains(o.Reasons[0], "include_eds") {
+		t.Errorf("without endpoints: %+v", o)
+	}
+	o = read(t, oneCluster(`{"cluster":{"name":"other","type":"EDS"}}`, "")).Match(call).Outcomes[0]
+	if o.Error != NoCluster || o.Cluster != "c" || o.Flags != "NC" {
+		t.Errorf("without the cluster: %+v", o)
+	}
+	o = read(t, oneCluster(`{"cluster":{"name":"c","cluster_type":{"name":"acme.cluster"}}}`, "")).Match(call).Outcomes[0]
+	if o.Verdict != Undetermined || !strings.Contains(o.Reasons[0], "acme.cluster") {
+		t.Errorf("unknown type: %+v", o)
+	}
+}
+
+func TestClustersOfOtherTypesFindTheirHosts(t *testing.T) {
+	call := Call{Address: netip.MustParseAddrPort("9.9.9.9:80"), Protocol: TCP}
+	for name, tc := range map[string]struct{ cluster, want string }{
+		"original destination": {`{"cluster":{"name":"c","type":"ORIGINAL_DST"}}`, "9.9.9.9 1"},
+		"with another port":    {`{"cluster":{"name":"c","type":"ORIGINAL_DST","original_dst_lb_config":{"upstream_port_override":8443}}}`, "9.9.9.9:8443 1"},
+		"DNS":                  {`{"cluster":{"name":"c","type":"STRICT_DNS","load_assignment":{"endpoints":[{"lb_endpoints":[{"endpoint":{"address":{"socket_address":{"address":"db.example","port_value":80}}}}]}]}}}`, "db.example 1"},
+		"aggregate":            {`{"cluster":{"name":"c","cluster_type":{"name":"envoy.clusters.aggregate","typed_config":{"@type":"x/envoy.extensions.clusters.aggregate.v3.ClusterConfig","clusters":["a","b"]}},"lb_policy":"CLUSTER_PROVIDED"}},{"cluster":{"name":"a","type":"STATIC","load_assignment":{"endpoints":[{"lb_endpoints":[{"endpoint":{"address":{"socket_address":{"address":"1","port_value":80}}},"health_status":"UNHEALTHY"}]}]}}},{"cluster":{"name":"b","type":"STATIC","load_assignment":{"endpoints":[{"lb_endpoints":[{"endpoint":{"address":{"socket_address":{"address":"2","port_value":80}}}}]}]}}}`, "1 0, 2 1"},
+	} {
+		o := read(t, oneCluster(tc.cluster, "")).Match(call).Outcomes[0]
+		if got := shares(o); got != tc.want || o.Verdict != Forward {
+			t.Errorf("%s: %s %s, want %s: %+v", name, o.Verdict, got, tc.want, o.Reasons)
+		}
+	}
+}
+
+func TestDroppedRequestsAreAWayOfTheirOwn(t *testing.T) {
+	d := read(t, strings.Replace(oneCluster(`{"cluster":{"name":"c","type":"EDS"}}`, `{"lb_endpoints":[`+lbHost("1", "HEALTHY", 1, "")+`]}`), `"cluster_name":"c",`, `"cluster_name":"c","policy":{"drop_overloads":[{"category":"x","drop_percentage":{"numerator":25}}]},`, 1))
+	res := d.Match(Call{Address: netip.MustParseAddrPort("9.9.9.9:80"), Protocol: TCP})
+	if len(res.Outcomes) != 2 || res.Outcomes[0].Flags != "DO" || math.Abs(res.Outcomes[0].Probability-0.25) > 1e-9 || res.Outcomes[1].Verdict != Forward {
+		t.Errorf("%+v", res.Outcomes)
+	}
+}

@@ -1,0 +1,204 @@
+package envoyadmin
+
+import (
+	"math"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// httpDump is a dump with one listener on port 80 of the given chains, the
+// clusters a, b and a route table r.
+func httpDump(listener, table string) string {
+	return `{"configs":[{"@type":"x/envoy.admin.v3.BootstrapConfigDump","bootstrap":{"node":{"id":"gw"}}},
+	{"@type":"x/envoy.admin.v3.ListenersConfigDump","static_listeners":[{"listener":{"name":"l","address":{"socket_address":{"address":"0.0.0.0","port_value":80}},` + listener + `}}]},
+	{"@type":"x/envoy.admin.v3.RoutesConfigDump","dynamic_route_configs":[{"route_config":` + table + `}]},
+	{"@type":"x/envoy.admin.v3.ClustersConfigDump","static_clusters":[
+	 {"cluster":{"name":"a","type":"STATIC","load_assignment":{"endpoints":[{"lb_endpoints":[{"endpoint":{"address":{"socket_address":{"address":"1.1.1.1","port_value":80}}}}]}]}}},
+	 {"cluster":{"name":"b","type":"STATIC","load_assignment":{"endpoints":[{"lb_endpoints":[{"endpoint":{"address":{"socket_address":{"address":"2.2.2.2","port_value":80}}}}]}]}}}]},
+	{"@type":"x/envoy.admin.v3.SecretsConfigDump","dynamic_active_secrets":[{"name":"there"}],"dynamic_warming_secrets":[{"name":"missing"}]}]}`
+}
+
+func hcm(fields string) string {
+	if fields != "" {
+		fields = "," + fields
+	}
+	return `{"name":"envoy.filters.network.http_connection_manager","typed_config":{"@type":"x/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager","http_filters":[{"name":"envoy.filters.http.router","typed_config":{"@type":"x/envoy.extensions.filters.http.router.v3.Router"}}],"rds":{"route_config_name":"r"}` + fields + `}}`
+}
+
+func tlsSocket(secret string, require bool) string {
+	r := "false"
+	if require {
+		r = "true"
+	}
+	return `"transport_socket":{"name":"tls","typed_config":{"@type":"x/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext","require_client_certificate":` + r + `,"common_tls_context":{"tls_certificate_sds_secret_configs":[{"name":"` + secret + `"}]}}}`
+}
+
+const (
+	tableR    = `{"name":"r","virtual_hosts":[{"name":"v","domains":["*"],"routes":[{"name":"first","match":{"prefix":"/"},"route":{"cluster":"a"}}]}]}`
+	inspector = `"listener_filters":[{"name":"envoy.filters.listener.tls_inspector","typed_config":{"@type":"x/envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector"}}],`
+)
+
+var at80 = netip.MustParseAddrPort("10.0.0.1:80")
+
+func TestTheHandshakeDecidesBeforeAnyFilter(t *testing.T) {
+	chain := func(socket, filter string) string {
+		if socket != "" {
+			socket += ","
+		}
+		return `"filter_chains":[{` + socket + `"filters":[` + filter + `]}]`
+	}
+	tcp := `{"name":"envoy.filters.network.tcp_proxy","typed_config":{"@type":"x/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy","cluster":"a"}}`
+	for _, tc := range []struct {
+		name, listener string
+		call           Call
+		verdict        Verdict
+		error, details string
+	}{
+		{"plaintext to a chain that terminates TLS", chain(tlsSocket("there", false), hcm("")), Call{}, Reject, TLSRequired, ""},
+		{"TLS to it", inspector + chain(tlsSocket("there", false), hcm("")), Call{TLS: TLS}, Forward, "", "via_upstream"},
+		{"TLS without a certificate where one is required", chain(tlsSocket("there", true), hcm("")), Call{TLS: TLS}, Reject, TLSRequired, ""},
+		{"with one", chain(tlsSocket("there", true), hcm("")), Call{TLS: MTLS}, Forward, "", ""},
+		{"a certificate nobody asked for", chain(tlsSocket("there", false), hcm("")), Call{TLS: MTLS}, Forward, "", ""},
+		{"a certificate SDS has not supplied", chain(tlsSocket("missing", false), hcm("")), Call{TLS: TLS}, Reject, "", ""},
+		{"TLS to a plaintext connection manager", chain("", hcm("")), Call{TLS: TLS}, Reject, "", "http1.codec_error"},
+		{"TLS through a TCP proxy", chain("", tcp), Call{TLS: TLS, Protocol: TCP}, Forward, "", ""},
+		{"what is not HTTP to a connection manager", chain("", hcm("")), Call{Protocol: TCP}, Reject, "", "http1.codec_error"},
+		{"HTTP/2 to one of HTTP/1", chain("", hcm(`"codec_type":"HTTP1"`)), Call{Protocol: HTTP2}, Reject, "", "http1.codec_error"},
+		{"an unknown transport socket", chain(`"transport_socket":{"name":"acme","typed_config":{"@type":"x/acme.Socket"}}`, hcm("")), Call{}, Undetermined, "", ""},
+		{"a chain without filters", `"filter_chains":[{}]`, Call{}, Reject, "", ""},
+		{"an unknown network filter", chain("", `{"name":"acme","typed_config":{"@type":"x/acme.Filter"}},`+hcm("")), Call{}, Undetermined, "", ""},
+		{"a network filter that asks elsewhere", chain("", `{"name":"envoy.filters.network.ext_authz","typed_config":{"@type":"x/envoy.extensions.filters.network.ext_authz.v3.ExtAuthz"}},`+tcp), Call{Protocol: TCP}, Undetermined, "", ""},
+	} {
+		tc.call.Address = at80
+		o := read(t, httpDump(tc.listener, tableR)).Match(tc.call).Outcomes[0]
+		if o.Verdict != tc.verdict || o.Error != tc.error || tc.details != "via_upstream" && o.Details != tc.details {
+			t.Errorf("%s: %s %q %q %v, want %s %q %q\n%+v", tc.name, o.Verdict, o.Error, o.Details, o.Reasons, tc.verdict, tc.error, tc.details, o.Steps)
+		}
+	}
+}
+
+func TestTheInspectorsSetWhatTheChainsMatch(t *testing.T) {
+	chains := `"filter_chains":[{"name":"tls","filter_chain_match":{"transport_protocol":"tls","server_names":["a.test"]},"filters":[` + hcm("") + `]},{"name":"h1","filter_chain_match":{"application_protocols":["http/1.1"]},"filters":[` + hcm("") + `]},{"name":"h2","filter_chain_match":{"application_protocols":["h2c"]},"filters":[` + hcm("") + `]}],"default_filter_chain":{"name":"rest","filters":[` + hcm("") + `]}`
+	both := `"listener_filters":[{"name":"envoy.filters.listener.tls_inspector"},{"name":"envoy.filters.listener.http_inspector"}],`
+	off := `"listener_filters":[{"name":"envoy.filters.listener.tls_inspector","filter_disabled":{"destination_port_range":{"start":80,"end":81}}},{"name":"envoy.filters.listener.http_inspector","filter_disabled":{"any_match":true}}],`
+	for _, tc := range []struct {
+		name, filters string
+		call          Call
+		want          string
+	}{
+		{"TLS with its server name", both, Call{TLS: TLS, SNI: "A.Test"}, "tls"},
+		{"HTTP/1.1 in the clear", both, Call{}, "h1"},
+		{"HTTP/2 in the clear", both, Call{Protocol: HTTP2}, "h2"},
+		{"HTTP/1.0", both, Call{HTTPVersion: "1.0"}, "rest"},
+		{"not HTTP", both, Call{Protocol: TCP}, "rest"},
+		{"TLS without an inspector has no name", "", Call{TLS: TLS, SNI: "a.test"}, "rest"},
+		{"an inspector that is off for the port", off, Call{TLS: TLS, SNI: "a.test"}, "rest"},
+		{"HTTP with its inspector off", off, Call{}, "rest"},
+	} {
+		tc.call.Address = at80
+		o := read(t, httpDump(tc.filters+chains, tableR)).Match(tc.call).Outcomes[0]
+		if o.FilterChain != tc.want {
+			t.Errorf("%s: chain %q, want %q", tc.name, o.FilterChain, tc.want)
+		}
+	}
+}
+
+func TestAConnectionEndsWhereARequestWouldBegin(t *testing.T) {
+	d := read(t, httpDump(`"filter_chains":[{"filters":[`+hcm("")+`]}]`, tableR))
+	o := d.Match(Call{Address: at80, ConnectOnly: true}).Outcomes[0]
+	if o.Verdict != Forward || o.Terminal != "http_connection_manager" || o.RouteConfig != "r" || len(o.Hosts) != 1 || !strings.HasPrefix(o.Hosts[0], "*: prefix /") {
+		t.Errorf("%+v", o)
+	}
+	d = read(t, httpDump(inspector+`"filter_chains":[{"filter_chain_match":{"server_names":["a.test"]},`+tlsSocket("there", false)+`,"filters":[`+hcm("")+`]}]`, tableR))
+	o = d.Match(Call{Address: at80, ConnectOnly: true}).Outcomes[0]
+	if o.Verdict != Forward || o.Terminal != "tls" || !slices.Equal(o.Hosts, []string{"a.test"}) {
+		t.Errorf("%+v", o)
+	}
+}
+
+func TestWeightsMakeWaysThatAddUp(t *testing.T) {
+	d := read(t, httpDump(`"filter_chains":[{"filters":[`+hcm("")+`]}]`, `{"name":"r","virtual_hosts":[{"name":"v","domains":["*"],"routes":[{"match":{"prefix":"/"},"route":{"weighted_clusters":{"clusters":[{"name":"a","weight":90},{"name":"b","weight":9},{"name":"gone","weight":1}]}}}]}]}`))
+	res := d.Match(Call{Address: at80})
+	got := map[string]float64{}
+	for _, o := range res.Outcomes {
+		got[o.Cluster] = o.Probability
+		if len(o.Weighted) != 3 {
+			t.Errorf("weighted: %+v", o.Weighted)
+		}
+		if o.Cluster == "gone" && (o.Error != NoCluster || o.Flags != "NC" || o.Response.Status != 503 || o.Details != "cluster_not_found") {
+			t.Errorf("gone: %+v", o)
+		}
+	}
+	if math.Abs(got["a"]-0.9) > 1e-9 || math.Abs(got["b"]-0.09) > 1e-9 || math.Abs(got["gone"]-0.01) > 1e-9 {
+		t.Errorf("%v", got)
+	}
+}
+
+func TestPastARefusalTheRestIsShown(t *testing.T) {
+	deny := `"http_filters":[{"name":"envoy.filters.http.rbac","typed_config":{"@type":"x/envoy.extensions.filters.http.rbac.v3.RBAC","rules":{"action":"ALLOW","policies":{"ns[foo]-policy[only-x]-rule[0]":{"permissions":[{"any":true}],"principals":[{"header":{"name":"x","exact_match":"1"}}]}}}}},{"name":"envoy.filters.http.router","typed_config":{"@type":"x/envoy.extensions.filters.http.router.v3.Router"}}]`
+	manager := strings.Replace(hcm(""), `"http_filters":[{"name":"envoy.filters.http.router","typed_config":{"@type":"x/envoy.extensions.filters.http.router.v3.Router"}}]`, deny, 1)
+	d := read(t, httpDump(`"filter_chains":[{"filters":[`+manager+`]}]`, tableR))
+	o := d.Match(Call{Address: at80}).Outcomes[0]
+	if o.Error != Denied || o.Response.Status != 403 || o.Cluster != "" || o.VirtualHost != "v" || o.Details != "rbac_access_denied_matched_policy[none]" {
+		t.Errorf("%+v", o)
+	}
+	if !slices.Contains(o.Owner, "AuthorizationPolicy foo/only-x") {
+		t.Errorf("owner %v", o.Owner)
+	}
+	if s := o.Steps[len(o.Steps)-1]; s.State != StateFail || s.Source != "configs[1].static_listeners[0].listener.filter_chains[0].filters[0].typed_config.http_filters[0]" || len(s.Object) == 0 {
+		t.Errorf("%+v", s)
+	}
+	o = d.Match(Call{Address: at80, PastRefusals: true}).Outcomes[0]
+	if o.Verdict != Reject || o.Error != Denied || o.Response.Status != 403 || o.Cluster != "a" || len(o.Endpoints) != 1 || o.Steps[len(o.Steps)-1].Kind != KindEndpoint {
+		t.Errorf("%+v", o)
+	}
+	o = d.Match(Call{Address: at80, Headers: []Header{{"X", "1"}}}).Outcomes[0]
+	if o.Verdict != Forward || o.Cluster != "a" {
+		t.Errorf("allowed: %+v", o)
+	}
+}
+
+func TestTheScopeOfARequestChoosesItsTable(t *testing.T) {
+	scoped := `{"name":"envoy.filters.network.http_connection_manager","typed_config":{"@type":"x/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager","http_filters":[{"name":"envoy.filters.http.router"}],"scoped_routes":{"name":"s","scope_key_builder":{"fragments":[{"header_value_extractor":{"name":"X-Where","element_separator":";","element":{"separator":"=","key":"zone"}}}]},"scoped_route_configurations_list":{"scoped_route_configurations":[{"name":"one","route_configuration_name":"r","key":{"fragments":[{"string_key":"eu"}]}}]}}}}`
+	d := read(t, httpDump(`"filter_chains":[{"filters":[`+scoped+`]}]`, tableR))
+	o := d.Match(Call{Address: at80, Headers: []Header{{"x-where", "a=b;zone=eu"}}}).Outcomes[0]
+	if o.Verdict != Forward || o.RouteConfig != "r" || o.Cluster != "a" {
+		t.Errorf("%+v", o)
+	}
+	o = d.Match(Call{Address: at80, Headers: []Header{{"x-where", "zone=us"}}}).Outcomes[0]
+	if o.Error != NoRouteConfig || o.Response.Status != 404 {
+		t.Errorf("%+v", o)
+	}
+}
+
+func TestAFilterChainMatcherIgnoresFilterChainMatches(t *testing.T) {
+	m := `"filter_chain_matcher":{"matcher_tree":{"input":{"name":"port","typed_config":{"@type":"x/envoy.extensions.matching.common_inputs.network.v3.DestinationPortInput"}},"exact_match_map":{"map":{"80":{"action":{"name":"one","typed_config":{"@type":"x/google.protobuf.StringValue","value":"one"}}}}}}},`
+	chains := `"filter_chains":[{"name":"two","filters":[` + hcm("") + `]},{"name":"one","filter_chain_match":{"destination_port":9999},"filters":[` + hcm("") + `]}]`
+	o := read(t, httpDump(m+chains, tableR)).Match(Call{Address: at80}).Outcomes[0]
+	if o.FilterChain != "one" || o.Verdict != Forward {
+		t.Errorf("%+v", o)
+	}
+	o = read(t, httpDump(strings.Replace(m, `"80"`, `"81"`, 1)+chains, tableR)).Match(Call{Address: at80}).Outcomes[0]
+	if o.Error != NoFilterChain || o.Flags != "NR" {
+		t.Errorf("%+v", o)
+	}
+}
+
+func TestNearMissesNameTheOneReason(t *testing.T) {
+	d := read(t, httpDump(inspector+`"filter_chains":[{"name":"x","filter_chain_match":{"server_names":["a.test"]},`+tlsSocket("there", false)+`,"filters":[`+hcm("")+`]}]`, tableR))
+	o := d.Match(Call{Address: at80, TLS: TLS, SNI: "b.test"}).Outcomes[0]
+	if o.Error != NoFilterChain || len(o.NearMisses) != 1 || o.NearMisses[0].Why != "server name is b.test, not a.test" {
+		t.Errorf("%+v", o)
+	}
+	o = d.Match(Call{Address: netip.MustParseAddrPort("10.0.0.1:81")}).Outcomes[0]
+	if o.Error != NoListener || len(o.NearMisses) == 0 || !strings.Contains(o.NearMisses[0].Why, "0.0.0.0:80") {
+		t.Errorf("%+v", o)
+	}
+	d = read(t, strings.Replace(oneCluster(`{"cluster":{"name":"outbound|80|v2|x.y.svc"}},{"cluster":{"name":"outbound|81||x.y.svc"}}`, ""), `"cluster":"c"`, `"cluster":"outbound|80|v1|x.y.svc"`, 1))
+	o = d.Match(Call{Address: at80, Protocol: TCP}).Outcomes[0]
+	if o.Error != NoCluster || len(o.NearMisses) != 2 || o.NearMisses[0].Why != "has subset v2, not v1" {
+		t.Errorf("%+v", o.NearMisses)
+	}
+}
