@@ -30,7 +30,7 @@ type key32 struct {
 	rule int32
 }
 
-func (rs *Ruleset) index(lines []run) *dispatch {
+func (rs *Ruleset) dispatchOf(lines []run) *dispatch {
 	d := &dispatch{}
 	for i, l := range lines {
 		text := rs.text(l.span)

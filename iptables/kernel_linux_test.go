@@ -537,7 +537,7 @@ func (j *judge) load(backend string, six bool, text string) error {
 		if err != nil {
 			j.t.Fatal(err)
 		}
-		for _, t := range rs.tables {
+		for _, t := range rs.tables() {
 			for i := range t.chains {
 				j.counts[t.name+" "+string(rs.text(t.chains[i].name))] = int(t.chains[i].count)
 			}

@@ -5,8 +5,10 @@ import (
 	"fmt"
 	"hash/maphash"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 )
 
@@ -42,11 +44,16 @@ func (e *ParseError) Error() string {
 // indexed, its rules read when a packet meets them. It keeps the text it was
 // made from, which must not change. It may be used by several goroutines.
 type Ruleset struct {
-	name   string
-	data   []byte
-	seed   maphash.Seed
-	tables []*table
+	name  string
+	data  []byte
+	seed  maphash.Seed
+	tag   uint64 // the bits of a slot that stand for the name
+	index atomic.Pointer[[]*table]
+	mend  sync.Mutex
 }
+
+// tables are in the order of the text.
+func (rs *Ruleset) tables() []*table { return *rs.index.Load() }
 
 // span is one line's place in the text.
 type span struct{ off, end int32 }
@@ -61,17 +68,17 @@ type table struct {
 	name    string
 	line    int
 	chains  []chain
-	slots   []int32 // open addressing: index into chains plus one
-	strange []span  // lines that are no rule, kept
-	again   int     // line where the same table begins again with other content
+	slots   []uint64 // open addressing: part of the name's hash, and the index into chains plus one
+	strange []span   // lines that are no rule, kept
+	again   int      // line where the same table begins again with other content
 	text    span
 }
 
 // chain is what the index holds of a chain: where its lines are.
 type chain struct {
 	name    span
-	first   run   // the first run of lines that stand together
-	more    []run // further runs
+	first   run    // the first run of lines that stand together
+	more    *[]run // further runs
 	count   int32
 	policy  policy
 	defined bool
@@ -111,23 +118,43 @@ func Parse(name string, data []byte) (*Ruleset, error) {
 	if len(data) > maxText {
 		return nil, &ParseError{File: name, Msg: fmt.Sprintf("is %d bytes long; at most %d are read", len(data), maxText)}
 	}
-	x := indexer{rs: &Ruleset{name: name, data: data, seed: maphash.MakeSeed()}}
+	return parse(name, data, ^uint64(indexMask))
+}
+
+func parse(name string, data []byte, tag uint64) (*Ruleset, error) {
+	rs := &Ruleset{name: name, data: data, seed: maphash.MakeSeed(), tag: tag}
+	x := indexer{rs: rs}
 	if err := x.run(); err != nil {
 		err.File = name
 		return nil, err
 	}
-	return x.rs, nil
+	rs.index.Store(&x.tables)
+	return rs, nil
+}
+
+// reindex indexes the text again, comparing names: two chains were taken for one
+// because of their hashes, which happens to one large text in a hundred million.
+func (rs *Ruleset) reindex() {
+	rs.mend.Lock()
+	defer rs.mend.Unlock()
+	x := indexer{rs: rs, careful: true}
+	if x.run() == nil {
+		rs.index.Store(&x.tables)
+	}
 }
 
 type indexer struct {
 	rs      *Ruleset
+	tables  []*table
 	t       *table
 	line    int
 	prev    []byte // "-A CHAIN " of the line before
 	cur     int32  // its chain
 	inserts int
 	remarks int
-	stray   int // line of the first stray text outside of tables
+	careful bool // compare names, not only their hashes
+	full    bool // more chains than can be told apart
+	stray   int  // line of the first stray text outside of tables
 	strayIs string
 }
 
@@ -150,10 +177,10 @@ func (x *indexer) run() *ParseError {
 		if l := len(x.prev); l > 0 && end-off > l && data[off+l-2] == x.prev[l-2] && bytes.Equal(data[off:off+l], x.prev) {
 			c := &x.t.chains[x.cur]
 			c.count++
-			if len(c.more) == 0 {
+			if c.more == nil {
 				c.first.end = int32(end)
 			} else {
-				c.more[len(c.more)-1].end = int32(end)
+				(*c.more)[len(*c.more)-1].end = int32(end)
 			}
 			off = next
 			continue
@@ -163,10 +190,13 @@ func (x *indexer) run() *ParseError {
 		}
 		off = next
 	}
+	if x.full {
+		return &ParseError{Msg: fmt.Sprintf("more than %d chains in one table", maxChains)}
+	}
 	if x.t != nil {
 		return x.fail(0, "the text ends inside table %s: COMMIT is missing, it is cut off", x.t.name)
 	}
-	if len(x.rs.tables) == 0 && x.stray > 0 {
+	if len(x.tables) == 0 && x.stray > 0 {
 		return &ParseError{Line: x.stray, Column: 1, Msg: fmt.Sprintf("this is no iptables-save: no table begins (*nat, *filter), but %s stands here", quoteShort(x.strayIs))}
 	}
 	return nil
@@ -281,17 +311,37 @@ func (x *indexer) begin(off, end int) *ParseError {
 	if name == "" || strings.ContainsAny(name, " \t") || len(name) > 32 {
 		return x.fail(1, "%s is no table", quoteShort(string(x.rs.data[off:end])))
 	}
-	if len(x.rs.tables) >= maxTables {
+	if len(x.tables) >= maxTables {
 		return x.fail(1, "more than %d tables", maxTables)
 	}
 	x.t = &table{name: name, line: x.line, text: span{int32(end), int32(end)}}
+	x.cur = -1
+	x.t.size(x.rs, end)
 	return nil
+}
+
+// size makes room for the chains that are declared at the head of the table.
+func (t *table) size(rs *Ruleset, off int) {
+	n := 0
+	for rest := rs.data[off:]; ; n++ {
+		i := bytes.IndexByte(rest, '\n')
+		if i < 0 || i+1 >= len(rest) || rest[i+1] != ':' {
+			break
+		}
+		rest = rest[i+1:]
+	}
+	t.chains = make([]chain, 0, n+8)
+	slots := 64
+	for slots < 2*n+2 {
+		slots *= 2
+	}
+	t.slots = make([]uint64, slots)
 }
 
 func (x *indexer) commit() {
 	t := x.t
 	x.t = nil
-	for _, o := range x.rs.tables {
+	for _, o := range x.tables {
 		if o.name != t.name {
 			continue
 		}
@@ -300,7 +350,7 @@ func (x *indexer) commit() {
 		}
 		return
 	}
-	x.rs.tables = append(x.rs.tables, t)
+	x.tables = append(x.tables, t)
 }
 
 // rule adds a line to its chain. off is where the line begins with its counters,
@@ -319,14 +369,17 @@ func (x *indexer) rule(off, body, end, start int) *ParseError {
 	c := &x.t.chains[x.cur]
 	c.count++
 	last := &c.first
-	if c.count > 1 || len(c.more) > 0 {
+	if c.count > 1 {
 		// With the line before a rule of the same chain the run goes on; the
 		// fast way does not see lines with counters.
-		if n := len(c.more); n > 0 {
-			last = &c.more[n-1]
+		if c.more != nil {
+			last = &(*c.more)[len(*c.more)-1]
 		}
 		if !x.adjoins(last.end, off) {
-			c.more = append(c.more, run{span{int32(off), int32(end)}, int32(x.line)})
+			if c.more == nil {
+				c.more = new([]run)
+			}
+			*c.more = append(*c.more, run{span{int32(off), int32(end)}, int32(x.line)})
 			last = nil
 		}
 	} else {
@@ -378,53 +431,78 @@ func (x *indexer) insert(off, body, end int) *ParseError {
 	runs = append(runs, lines[:at-1]...)
 	runs = append(runs, run{span{int32(off), int32(end)}, int32(x.line)})
 	runs = append(runs, lines[at-1:]...)
-	c.first, c.more, c.count = runs[0], runs[1:], int32(len(runs))
+	more := runs[1:]
+	c.first, c.more, c.count = runs[0], &more, int32(len(runs))
 	return nil
 }
+
+// A slot holds the index of a chain plus one in its low bits and as much of the
+// hash of its name above. While indexing that much is taken for the name, which
+// saves a look at the text for each line; what a packet meets is compared with
+// the text (see [Ruleset.body]).
+const (
+	indexBits = 24
+	maxChains = 1<<indexBits - 2
+	indexMask = 1<<indexBits - 1
+)
 
 // chain finds or makes the chain named by data[off:end].
 func (x *indexer) chain(off, end int) int32 {
 	t := x.t
-	if len(t.chains)*2 >= len(t.slots) {
-		t.grow(x.rs)
-	}
 	name := x.rs.data[off:end]
+	// Rules mostly stand in the order in which their chains are declared.
+	if n := int(x.cur) + 1; n < len(t.chains) && bytes.Equal(x.rs.text(t.chains[n].name), name) {
+		return int32(n)
+	}
+	if len(t.chains)*2 >= len(t.slots) {
+		t.grow(x.rs, max(64, 2*len(t.slots)))
+	}
 	mask := uint64(len(t.slots) - 1)
-	for h := maphash.Bytes(x.rs.seed, name) & mask; ; h = (h + 1) & mask {
-		i := t.slots[h]
-		if i == 0 {
-			if len(t.chains) == cap(t.chains) {
-				// chain holds an atomic and is not copied once in use; here it is not yet.
-				bigger := make([]chain, len(t.chains), max(16, 2*cap(t.chains)))
-				for k := range t.chains {
-					o := &t.chains[k]
-					b := &bigger[k]
-					b.name, b.first, b.more, b.count, b.policy, b.defined = o.name, o.first, o.more, o.count, o.policy, o.defined
-				}
-				t.chains = bigger
-			}
+	hash := maphash.Bytes(x.rs.seed, name)
+	for h := hash & mask; ; h = (h + 1) & mask {
+		s := t.slots[h]
+		if s == 0 {
 			n := len(t.chains)
+			if n >= maxChains {
+				x.full = true
+				n--
+				return int32(n)
+			}
+			if n == cap(t.chains) {
+				t.reserve(2 * n)
+			}
 			t.chains = t.chains[:n+1]
 			t.chains[n].name = span{int32(off), int32(end)}
-			t.slots[h] = int32(n + 1)
+			t.slots[h] = hash&^indexMask | uint64(n+1)
 			return int32(n)
 		}
-		if bytes.Equal(x.rs.text(t.chains[i-1].name), name) {
-			return i - 1
+		if (s^hash)&x.rs.tag == 0 && (!x.careful || bytes.Equal(x.rs.text(t.chains[s&indexMask-1].name), name)) {
+			return int32(s&indexMask) - 1
 		}
 	}
 }
 
-func (t *table) grow(rs *Ruleset) {
-	n := max(64, 2*len(t.slots))
-	t.slots = make([]int32, n)
+// reserve makes room for n chains. A chain holds an atomic and is not copied
+// once in use; while indexing it is not yet.
+func (t *table) reserve(n int) {
+	bigger := make([]chain, len(t.chains), max(16, n))
+	for k := range t.chains {
+		o, b := &t.chains[k], &bigger[k]
+		b.name, b.first, b.more, b.count, b.policy, b.defined = o.name, o.first, o.more, o.count, o.policy, o.defined
+	}
+	t.chains = bigger
+}
+
+func (t *table) grow(rs *Ruleset, n int) {
+	t.slots = make([]uint64, n)
 	mask := uint64(n - 1)
 	for i := range t.chains {
-		h := maphash.Bytes(rs.seed, rs.text(t.chains[i].name)) & mask
+		hash := maphash.Bytes(rs.seed, rs.text(t.chains[i].name))
+		h := hash & mask
 		for t.slots[h] != 0 {
 			h = (h + 1) & mask
 		}
-		t.slots[h] = int32(i + 1)
+		t.slots[h] = hash&^indexMask | uint64(i+1)
 	}
 }
 
@@ -432,7 +510,7 @@ func (rs *Ruleset) text(s span) []byte { return rs.data[s.off:s.end] }
 
 // table returns the table of that name, or nil.
 func (rs *Ruleset) table(name string) *table {
-	for _, t := range rs.tables {
+	for _, t := range rs.tables() {
 		if t.name == name {
 			return t
 		}
@@ -446,12 +524,13 @@ func (t *table) find(rs *Ruleset, name string) *chain {
 		return nil
 	}
 	mask := uint64(len(t.slots) - 1)
-	for h := maphash.String(rs.seed, name) & mask; ; h = (h + 1) & mask {
-		i := t.slots[h]
-		if i == 0 {
+	hash := maphash.String(rs.seed, name)
+	for h := hash & mask; ; h = (h + 1) & mask {
+		s := t.slots[h]
+		if s == 0 {
 			return nil
 		}
-		if c := &t.chains[i-1]; string(rs.text(c.name)) == name {
+		if c := &t.chains[s&indexMask-1]; (s^hash)&rs.tag == 0 && string(rs.text(c.name)) == name {
 			return c
 		}
 	}
@@ -464,15 +543,33 @@ func (rs *Ruleset) body(t *table, c *chain) *body {
 	}
 	lines := rs.linesOf(c)
 	name := string(rs.text(c.name))
+	if slices.ContainsFunc(lines, func(l run) bool { return !rs.ofChain(l.span, name) }) {
+		rs.reindex()
+		if t = rs.table(t.name); t != nil {
+			if again := t.find(rs, name); again != nil {
+				c, lines = again, rs.linesOf(again)
+			}
+		}
+	}
 	b := &body{
 		table: t.name, name: name, policy: c.policy, lines: lines, rs: rs,
 		rules: make([]atomic.Pointer[rule], len(lines)), base: isBase(t.name, name),
 	}
 	if len(lines) >= dispatchFrom {
-		b.dispatch = rs.index(lines)
+		b.dispatch = rs.dispatchOf(lines)
 	}
 	c.body.CompareAndSwap(nil, b)
 	return c.body.Load()
+}
+
+// ofChain says whether a line is a rule of that chain.
+func (rs *Ruleset) ofChain(l span, chain string) bool {
+	text := rs.text(l)
+	if text[0] == '[' {
+		text = bytes.TrimLeft(text[bytes.IndexByte(text, ']')+1:], " \t")
+	}
+	text = bytes.TrimLeft(text[2:], " \t")
+	return len(text) >= len(chain) && string(text[:len(chain)]) == chain && (len(text) == len(chain) || text[len(chain)] == ' ')
 }
 
 // linesOf splits the runs of a chain into lines.
@@ -498,8 +595,10 @@ func (rs *Ruleset) linesOf(c *chain) []run {
 		}
 	}
 	split(c.first)
-	for _, r := range c.more {
-		split(r)
+	if c.more != nil {
+		for _, r := range *c.more {
+			split(r)
+		}
 	}
 	return lines
 }
@@ -551,7 +650,7 @@ func (rs *Ruleset) Empty() bool {
 	if rs == nil {
 		return true
 	}
-	for _, t := range rs.tables {
+	for _, t := range rs.tables() {
 		for i := range t.chains {
 			if t.chains[i].count > 0 || t.chains[i].policy == policyDrop {
 				return false
@@ -575,7 +674,7 @@ func (rs *Ruleset) HasChain(table, chain string) bool {
 
 // Counts returns the number of tables, chains and rules.
 func (rs *Ruleset) Counts() (tables, chains, rules int) {
-	for _, t := range rs.tables {
+	for _, t := range rs.tables() {
 		tables++
 		chains += len(t.chains)
 		for i := range t.chains {

@@ -336,6 +336,9 @@ func (e *element) rest(w *walk, f *flow, set *ipset, dirs []string, from int) an
 			if e.proto != 0 && e.proto != f.proto {
 				return no
 			}
+			if set.kind == "bitmap:port" && f.proto != 6 && f.proto != 17 {
+				return no // ip_set_get_ip_port knows those two
+			}
 			switch f.proto {
 			case 1, 58:
 				if !e.port.has(uint32(f.icmpType)<<8 | uint32(f.icmpCode)) {
