@@ -26,6 +26,7 @@ var arrows = map[string][]string{
 	"cmd/hoptrail": {"tui", "internal/...", "trace", "iptables/...", "envoyadmin/...", "k8s/...", "testdata", "docs/findings"},
 
 	"tui/...":           {"tui/...", "trace", "internal/sanitize", "internal/privacy"},
+	"tui/e2e/...":       {"tui", "trace", "internal/report"}, // programs of its tests
 	"internal/report":   {"trace", "internal/sanitize"},
 	"internal/privacy":  {"trace"},
 	"internal/snapshot": {"trace", "k8s"},
@@ -251,7 +252,7 @@ func TestABrokenArrowIsNoticed(t *testing.T) {
 }
 
 func TestEveryPackageSaysWhatItKnows(t *testing.T) {
-	docs := map[string]string{}
+	docs, commands := map[string]string{}, map[string]bool{}
 	for _, f := range files(t) {
 		if f.test {
 			continue
@@ -263,10 +264,11 @@ func TestEveryPackageSaysWhatItKnows(t *testing.T) {
 		if old, ok := docs[f.pkg]; !ok || len(text) > len(old) {
 			docs[f.pkg] = text
 		}
+		commands[f.pkg] = f.ast.Name.Name == "main"
 	}
 	for pkg, text := range docs {
 		name := "Package " + path.Base(pkg) + " "
-		if strings.HasPrefix(pkg, "cmd/") {
+		if commands[pkg] {
 			name = "Command " + path.Base(pkg) + " "
 		}
 		if !strings.HasPrefix(text, name) {
