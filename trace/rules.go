@@ -1,5 +1,7 @@
 package trace
 
+import "slices"
+
 // rules is every fault hoptrail names, by code. Adding one is a row here, its
 // function in a file of its name, a world and a page in docs/findings. A code is
 // never used for anything else; a retired one stays listed without a function.
@@ -62,4 +64,24 @@ var rules = []rule{
 	{code: "HT8003", title: "HTTP/1.0 client refused", severity: SeverityError, reads: "low_version", suppresses: []string{"HT4009"}, find: ht8003},
 	{code: "HT9001", title: "the log shows another way than the configuration predicts", severity: SeverityWarning, reads: "the latest log line beside the predicted hop", find: ht9001},
 	{code: "HT9002", title: "access log is off or hides needed fields", severity: SeverityWarning, reads: "accessLogFile, the format's operators", find: ht9002},
+}
+
+// Fault describes one code that a finding can carry.
+type Fault struct {
+	Code     string
+	Title    string
+	Severity Severity // as a rule; a finding may be less severe in its case
+	Reads    string   // what the rule looks at
+	// Suppresses are the codes that are only symptoms where this one is found.
+	Suppresses []string
+	Retired    bool // listed so that the code is never used again; nothing finds it
+}
+
+// Faults lists every code, in their order, retired ones included.
+func Faults() []Fault {
+	out := make([]Fault, len(rules))
+	for i, r := range rules {
+		out[i] = Fault{Code: r.code, Title: r.title, Severity: r.severity, Reads: r.reads, Suppresses: slices.Clone(r.suppresses), Retired: r.find == nil}
+	}
+	return out
 }
