@@ -311,6 +311,9 @@ func (r *run) routed(w *way, b *chainBody, e *routeEntry, choice route.HostChoic
 	if res.MayReroute != "" {
 		w.doubt("%s", res.MayReroute)
 	}
+	if res.Request != nil {
+		e.table.Send(o, res.Request)
+	}
 	r.act(w, o, &res)
 }
 

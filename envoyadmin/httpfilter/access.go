@@ -22,6 +22,7 @@ import (
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
+	"google.golang.org/protobuf/types/known/structpb"
 
 	"github.com/hoptrail/hoptrail/envoyadmin/matcher"
 	"github.com/hoptrail/hoptrail/envoyadmin/rbac"
@@ -64,6 +65,7 @@ func (r *runner) rbac(f *filter) Step {
 		default:
 			s.Shadow = "cannot be decided: " + d.Why
 		}
+		r.rbacMetadata(c.GetShadowRulesStatPrefix()+"shadow_", &d)
 	}
 	if c.GetRules() == nil && c.GetMatcher() == nil {
 		s.Effect = Silent
@@ -73,6 +75,7 @@ func (r *runner) rbac(f *filter) Step {
 		return s
 	}
 	d := rbac.Evaluate(c.GetRules(), c.GetMatcher(), r.req)
+	r.rbacMetadata(c.GetRulesStatPrefix()+"enforced_", &d)
 	s.Why = d.Why
 	switch d.Allowed {
 	case matcher.Yes:
@@ -84,6 +87,25 @@ func (r *runner) rbac(f *filter) Step {
 		s.Effect = MayRefuse
 	}
 	return s
+}
+
+// rbacMetadata leaves the result where later filters find it: Istio's external authorization is asked only where the
+// shadow rules before it name a policy.
+func (r *runner) rbacMetadata(prefix string, d *rbac.Decision) {
+	const ns = "envoy.filters.http.rbac"
+	if d.Allowed == matcher.Undecided {
+		r.req.Env.MetadataComplete = false
+		delete(r.req.Env.Metadata, ns)
+		return
+	}
+	result := "allowed"
+	if d.Allowed == matcher.No {
+		result = "denied"
+	}
+	r.setMetadata(ns, prefix+"engine_result", structpb.NewStringValue(result))
+	if d.Matched {
+		r.setMetadata(ns, prefix+"effective_policy_id", structpb.NewStringValue(d.Policy))
+	}
 }
 
 func share(p *typev3.FractionalPercent) float64 {

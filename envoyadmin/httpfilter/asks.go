@@ -70,16 +70,21 @@ func (r *runner) extAuthz(f *filter) Step {
 	case p < 1:
 		s.Why += " (asked for " + percent(p) + " of requests)"
 	}
+	asked := matcher.Yes
 	if m := c.GetFilterEnabledMetadata(); m != nil {
-		if v, _ := matcher.Metadata(m, r.req.Env.Metadata, r.req.Env.MetadataComplete, r.req.Env.Regex); v == matcher.No {
+		var why string
+		switch asked, why = matcher.Metadata(m, r.req.Env.Metadata, r.req.Env.MetadataComplete, r.req.Env.Regex); asked {
+		case matcher.No:
 			return Step{Effect: Continue, Why: "not asked: " + matcher.DescribeMetadata(m) + " does not hold"}
+		case matcher.Undecided:
+			s.Why = "an authorization service may be asked, which cannot be known (" + why + ")"
 		}
 	}
 	if c.GetShadowMode() {
 		s.Effect, s.Why = Continue, "an authorization service is asked in shadow mode, which refuses nothing"
 		return s
 	}
-	if r.missing(cluster) && r.enabled(c.GetFilterEnabled(), 1) == 1 && c.GetFilterEnabledMetadata() == nil {
+	if r.missing(cluster) && r.enabled(c.GetFilterEnabled(), 1) == 1 && asked == matcher.Yes {
 		if c.GetFailureModeAllow() {
 			s.Effect, s.Why = Continue, "the authorization service's cluster "+cluster+" does not exist; failure_mode_allow lets the request pass"
 			return s

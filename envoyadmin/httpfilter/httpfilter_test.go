@@ -178,6 +178,31 @@ func TestWhatOneFilterSetsTheNextOneSees(t *testing.T) {
 	}
 }
 
+func TestIstiosExternalAuthorizationIsAskedWhereShadowRulesNameAPolicy(t *testing.T) {
+	fs := filters(t, `[
+	 {"name":"rbac","typed_config":{"@type":"type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBAC","shadow_rules_stat_prefix":"istio_ext_authz_",
+	  "shadow_rules":{"action":"DENY","policies":{"istio-ext-authz-ns[a]-policy[p]-rule[0]":{"permissions":[{"url_path":{"path":{"prefix":"/admin"}}}],"principals":[{"any":true}]}}}}},
+	 {"name":"authz","typed_config":{"@type":"type.googleapis.com/envoy.extensions.filters.http.ext_authz.v3.ExtAuthz","grpc_service":{"envoy_grpc":{"cluster_name":"authz"}},
+	  "filter_enabled_metadata":{"filter":"envoy.filters.http.rbac","path":[{"key":"istio_ext_authz_shadow_effective_policy_id"}],"value":{"string_match":{"prefix":"istio-ext-authz"}}}}}]`)
+	o := outcome(t, `{"match":{"prefix":"/"},"route":{"cluster":"c"}}`)
+	if s := httpfilter.Walk(fs, o, request("GET", "/admin"), nil).Steps[1]; s.Effect != httpfilter.MayRefuse {
+		t.Errorf("/admin: %q %s", s.Effect, s.Why)
+	}
+	if s := httpfilter.Walk(fs, o, request("GET", "/"), nil).Steps[1]; s.Effect != httpfilter.Continue || !strings.Contains(s.Why, "not asked") {
+		t.Errorf("/: %q %s", s.Effect, s.Why)
+	}
+}
+
+func TestTheWalkStopsWhereTheRouteIsChosenAgain(t *testing.T) {
+	fs := filters(t, `[
+	 {"name":"state","typed_config":{"@type":"type.googleapis.com/envoy.extensions.filters.http.set_filter_state.v3.Config","clear_route_cache":true,"on_request_headers":[{"object_key":"k","format_string":{"text_format_source":{"inline_string":"%REQ(x)%"}}}]}},
+	 {"name":"router","typed_config":{"@type":"type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"}}]`)
+	res := httpfilter.Walk(fs, nil, request("GET", "/", "x", "1"), nil)
+	if res.RouteCleared != "state" || len(res.Rest) != 1 || len(res.Steps) != 1 || res.Request.Env.FilterState["k"] != "1" {
+		t.Errorf("%+v", res)
+	}
+}
+
 // mint signs a token, and returns it with the key set that verifies it.
 func mint(t *testing.T, claims map[string]any) (tok, jwks string) {
 	t.Helper()

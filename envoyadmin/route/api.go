@@ -54,6 +54,7 @@ type Outcome struct {
 	RouteIndex  int            // in the virtual host's list, or -1
 	Match       string         // the match in words: "prefix /simple/nginx"
 
+	Entry      *routev3.WeightedCluster_ClusterWeight // of the weighted clusters; nil where there are none
 	Cluster    string
 	ClusterWhy string // "weight 30 of 100", "header x-dst"
 
@@ -112,8 +113,7 @@ type Policy struct {
 	VHostRateLimits    []*routev3.RateLimit
 	VirtualCluster     string
 	AttemptCount       bool
-	Upgrade            string // the upgrade that is granted: websocket, CONNECT
-	ConnectTerminated  bool   // connect_config: Envoy ends the CONNECT and sends raw bytes on
-	BufferLimit        int64  // -1: default
+	ConnectTerminated  bool  // connect_config: Envoy ends the CONNECT and sends raw bytes on
+	BufferLimit        int64 // -1: default
 	InternalOnlyRemove []string
 }

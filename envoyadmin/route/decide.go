@@ -553,7 +553,7 @@ func (t *Table) weighted(v *view, vh *routev3.VirtualHost, r *routev3.Route, w *
 
 // toCluster is the outcome of forwarding to one cluster.
 func (t *Table) toCluster(v *view, vh *routev3.VirtualHost, r *routev3.Route, wc *routev3.WeightedCluster_ClusterWeight, o Outcome, name, why string) Outcome {
-	o.Kind, o.Cluster, o.ClusterWhy = Forward, name, why
+	o.Kind, o.Cluster, o.ClusterWhy, o.Entry, o.Host = Forward, name, why, wc, vh
 	known := v.req.Env.KnownCluster
 	if name == "" || known != nil && !known(name) {
 		o.Kind, o.Status, o.Flags, o.Details = ClusterNotFound, 503, "NC", detailCluster

@@ -31,6 +31,24 @@ func normalize(hcm *hcmv3.HttpConnectionManager, listenerPort uint32, in *matche
 		return n
 	}
 	h1 := hcm.GetHttpProtocolOptions()
+	if !methodKnown(req.Method, req.Protocol, h1) {
+		n.Refusal = Refusal{Status: 400, Details: "http1.codec_error", Flags: "DPE", Why: "the method is not one HTTP/1 knows (allow_custom_methods is off)"}
+		return n
+	}
+	if name := underscored(req.Headers); name != "" {
+		switch hcm.GetCommonHttpProtocolOptions().GetHeadersWithUnderscoresAction() {
+		case corev3.HttpProtocolOptions_REJECT_REQUEST:
+			codec := "http1"
+			if req.Protocol == "HTTP/2" || req.Protocol == "HTTP/3" {
+				codec = "http" + req.Protocol[len("HTTP/"):]
+			}
+			n.Refusal = Refusal{Status: 400, Details: codec + ".unexpected_underscore", Flags: "DPE", Why: "header " + name + " holds an underscore (headers_with_underscores_action REJECT_REQUEST)"}
+			return n
+		case corev3.HttpProtocolOptions_DROP_HEADER:
+			req.Headers = slices.DeleteFunc(req.Headers, func(h matcher.Header) bool { return strings.Contains(h.Name, "_") })
+			n.Notes = append(n.Notes, "header "+name+" is dropped for its underscore (headers_with_underscores_action)")
+		}
+	}
 	if req.Protocol == "HTTP/1.0" {
 		if !h1.GetAcceptHttp_10() {
 			return refuse(426, "low_version", "HTTP/1.0 is not accepted (accept_http_10 is off)")
@@ -71,6 +89,29 @@ func normalize(hcm *hcmv3.HttpConnectionManager, listenerPort uint32, in *matche
 	mutateRequest(hcm, &req, &n)
 	n.Undecided = earlyMutations(hcm, &req, n.Undecided)
 	return n
+}
+
+// methodKnown says whether the HTTP/1 codec takes a method; HTTP/2 takes any.
+func methodKnown(method, protocol string, h1 *corev3.Http1ProtocolOptions) bool {
+	if !strings.HasPrefix(protocol, "HTTP/1") || h1.GetAllowCustomMethods() {
+		return true
+	}
+	switch method {
+	case "ACL", "BIND", "CHECKOUT", "CONNECT", "COPY", "DELETE", "GET", "HEAD", "LINK", "LOCK", "MERGE", "MKACTIVITY", "MKCALENDAR", "MKCOL",
+		"MOVE", "MSEARCH", "M-SEARCH", "NOTIFY", "OPTIONS", "PATCH", "POST", "PROPFIND", "PROPPATCH", "PURGE", "PUT", "REBIND", "REPORT", "SEARCH",
+		"SOURCE", "SUBSCRIBE", "TRACE", "UNBIND", "UNLINK", "UNLOCK", "UNSUBSCRIBE":
+		return true
+	}
+	return false
+}
+
+func underscored(hs []matcher.Header) string {
+	for _, h := range hs {
+		if strings.Contains(h.Name, "_") {
+			return h.Name
+		}
+	}
+	return ""
 }
 
 func authorityRune(r rune) bool {

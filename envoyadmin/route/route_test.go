@@ -304,6 +304,8 @@ func TestTheConnectionManagerRefusesBeforeRoutes(t *testing.T) {
 		{"HTTP/1.0 accepted", `{"http_protocol_options":{"accept_http_10":true}}`, func(r *matcher.Request) { r.Protocol = "HTTP/1.0" }, 0, ""},
 		{"HTTP/1.0 without host but a default", `{"http_protocol_options":{"accept_http_10":true,"default_host_for_http_10":"d"}}`, func(r *matcher.Request) { r.Protocol, r.Authority = "HTTP/1.0", "" }, 0, ""},
 		{"a host with a blank", `{}`, func(r *matcher.Request) { r.Authority = "a b" }, 400, "http.invalid_authority"},
+		{"a method nobody knows", `{}`, func(r *matcher.Request) { r.Method = "FOO" }, 400, "http1.codec_error"},
+		{"a header with an underscore", `{"common_http_protocol_options":{"headers_with_underscores_action":"REJECT_REQUEST"}}`, func(r *matcher.Request) { r.Headers = append(r.Headers, matcher.Header{Name: "a_b"}) }, 400, "http1.unexpected_underscore"},
 		{"an escaped slash redirected", `{"path_with_escaped_slashes_action":"UNESCAPE_AND_REDIRECT"}`, func(r *matcher.Request) { r.Path = "/a%2Fb" }, 307, "path_normalization_failed"},
 		{"an escaped slash of gRPC", `{"path_with_escaped_slashes_action":"UNESCAPE_AND_REDIRECT"}`, func(r *matcher.Request) {
 			r.Path = "/a%2Fb"
@@ -408,6 +410,15 @@ func TestAHashPolicyPicksTheSameClusterForTheSameHeader(t *testing.T) {
 	}
 	if got := ways(tab.Route(get("/"))); got != "0.5 a, 0.5 b" {
 		t.Errorf("without the header: %s", got)
+	}
+}
+
+func TestWhatFiltersChangedIsSent(t *testing.T) {
+	tab := table(t, `[{"match":{"prefix":"/a"},"route":{"cluster":"c","prefix_rewrite":"/b","host_rewrite_header":"x-up"}}]`)
+	o := tab.Route(get("/a")).Outcomes[0]
+	tab.Send(&o, get("/a?x", "x-up", "u.test"))
+	if o.Upstream.Authority != "u.test" || o.Upstream.Path != "/b?x" {
+		t.Errorf("%+v", o.Upstream)
 	}
 }
 

@@ -45,3 +45,16 @@ func (t *Table) Route(req *matcher.Request) Decision {
 	}
 	return t.Decide(req, c, t.Config.GetVirtualHosts()[c.Index])
 }
+
+// Send computes again how a forwarded request leaves, for one that the filters changed after its route was chosen. An
+// outcome of another kind stays as it is.
+func (t *Table) Send(o *Outcome, req *matcher.Request) {
+	if o.Kind != Forward {
+		return
+	}
+	up, doubt := t.upstream(newView(req, t.Config.GetIgnorePathParametersInPathMatching()), o.Host, o.Route, o.Entry)
+	o.Upstream = up
+	if doubt != "" {
+		o.Kind, o.Why, o.Possible = Undetermined, doubt, []string{"forward to " + o.Cluster}
+	}
+}
