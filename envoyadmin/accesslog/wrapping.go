@@ -1,6 +1,7 @@
 package accesslog
 
 import (
+	"bytes"
 	"strings"
 )
 
@@ -17,7 +18,7 @@ type unwrapped struct {
 // unwrap takes off what is known for certain by its form: colours, Docker's
 // JSON, CRI's fields, byte order marks.
 //
-//	{"log":"TEXT\n","stream":"stdout","time":"..."}      Docker's json-file
+//	{"log":"TEXT\n","stream":"stdout","time":"..."}      Docker's json-file, collectors
 //	2025-01-30T12:10:13.682034460Z stdout F TEXT         CRI (containerd, CRI-O)
 func unwrap(line string) unwrapped {
 	line = strings.TrimPrefix(line, "\ufeff")
@@ -25,18 +26,9 @@ func unwrap(line string) unwrapped {
 		line = stripColours(line)
 	}
 	u := unwrapped{body: line}
-	if strings.HasPrefix(line, `{"log":"`) {
-		log := ""
-		err := scanJSON(line, nil, func(path []byte, kind jsonKind, v string) bool {
-			if string(path) == "log" && kind == jsonString {
-				log = v
-			}
-			return true
-		})
-		if err == nil {
-			u.prefix, u.body = `{"log":"`, strings.TrimRight(log, "\r\n")
-			return u
-		}
+	if key, inner, ok := carried(line); ok {
+		u.prefix, u.body = `{"`+key+`":"`, inner
+		return u
 	}
 	if stamp, rest, ok := strings.Cut(line, " "); ok && isTime(stamp) {
 		for _, stream := range [...]string{"stdout ", "stderr "} {
@@ -51,6 +43,24 @@ func unwrap(line string) unwrapped {
 		}
 	}
 	return u
+}
+
+// carried is the line that a collector put into a JSON object of its own, under
+// log (Docker, Fluent Bit) or message (Logstash and others), at any depth.
+func carried(line string) (key, inner string, ok bool) {
+	if !strings.HasPrefix(line, "{") || !strings.Contains(line, `log"`) && !strings.Contains(line, `message"`) {
+		return "", "", false
+	}
+	docker := strings.Contains(line, `"stream":"std`)
+	err := scanJSON(line, nil, func(path []byte, kind jsonKind, v string) bool {
+		name := string(path[bytes.LastIndexByte(path, '.')+1:])
+		if kind == jsonString && (name == "log" || name == "message") && (docker || beginsRecord(v) || strings.HasPrefix(v, "{")) {
+			key, inner = name, strings.TrimRight(v, "\r\n")
+			return false
+		}
+		return true
+	})
+	return key, inner, err == nil && inner != ""
 }
 
 // stripColours takes the SGR and other CSI sequences out.
