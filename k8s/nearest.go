@@ -11,7 +11,7 @@ import (
 // same first label into another namespace counts as near too.
 func Nearest(want string, have []string) string {
 	want = strings.ToLower(want)
-	if len(want) > 253 {
+	if want == "" || len(want) > 253 {
 		return ""
 	}
 	best, bestCost := "", max(1, len(want)/3)+1
