@@ -360,36 +360,97 @@ func compare(t *testing.T, path string, want []byte) {
 }
 
 // A screen of the README is a comment that names a command and, below it, a
-// fence with what the command prints, or its first lines.
-var screen = regexp.MustCompile("(?s)<!-- screen: hoptrail ([^|\n]*?)(?: \\| head -n (\\d+))? -->\n```text\n(.*?)```\n")
+// fence with what the command prints, its first lines, or what it shows on a
+// terminal of the size given.
+var screen = regexp.MustCompile("(?s)<!-- screen: hoptrail ([^|\n]*?)(?: \\| head -n (\\d+)| \\| (\\d+x\\d+))? -->\n```text\n(.*?)```\n")
 
 func TestScreensInTheReadme(t *testing.T) {
-	for _, path := range []string{"../../README.md"} {
-		text, err := os.ReadFile(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		n := 0
-		want := screen.ReplaceAllStringFunc(string(text), func(block string) string {
-			n++
-			m := screen.FindStringSubmatch(block)
-			got := runHere(t.Context(), streams{}, strings.Fields(m[1])...)
+	const path = "../../README.md"
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	want := screen.ReplaceAllStringFunc(string(text), func(block string) string {
+		n++
+		m := screen.FindStringSubmatch(block)
+		args := strings.Fields(m[1])
+		var lines []string
+		if size := m[3]; size != "" {
+			lines = onTerminal(t, size, args)
+			if lines == nil { // no tmux here: leave it as it is
+				return block
+			}
+		} else {
+			got := runHere(t.Context(), streams{}, args...)
 			if got.err != "" {
 				t.Errorf("%s: %s", m[1], got.err)
 			}
-			lines := strings.Split(strings.TrimRight(got.out, "\n"), "\n")
+			lines = strings.Split(strings.TrimRight(got.out, "\n"), "\n")
 			if head, err := strconv.Atoi(m[2]); err == nil && head < len(lines) {
 				lines = lines[:head]
 			}
-			shown := versionLine.ReplaceAllString(strings.TrimRight(strings.Join(lines, "\n"), "\n"), "hoptrail, ")
-			return block[:strings.Index(block, "```text\n")] + "```text\n" + shown + "\n```\n"
-		})
-		if n == 0 {
-			t.Errorf("%s has no screen", path)
 		}
-		compare(t, path, []byte(want))
+		shown := versionLine.ReplaceAllString(strings.TrimRight(strings.Join(lines, "\n"), "\n"), "hoptrail, ")
+		return block[:strings.Index(block, "```text\n")] + "```text\n" + shown + "\n```\n"
+	})
+	if n == 0 {
+		t.Errorf("%s has no screen", path)
 	}
+	compare(t, path, []byte(want))
 }
+
+// onTerminal runs the program in a terminal of a size such as 120x36 and returns
+// what is on it when the trace is done, with the clock at noon. It returns nil
+// where there is no tmux.
+func onTerminal(t *testing.T, size string, args []string) []string {
+	t.Helper()
+	tmux, err := exec.LookPath("tmux")
+	if err != nil {
+		t.Log("tmux is not installed: the terminal UI's screen is not compared")
+		return nil
+	}
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	bin := filepath.Join(t.TempDir(), "hoptrail") // the name that makes it the program
+	if err := os.Symlink(self, bin); err != nil {
+		t.Fatal(err)
+	}
+	columns, rows, _ := strings.Cut(size, "x")
+	socket := "hoptrail-test-" + strconv.Itoa(os.Getpid())
+	run := func(args ...string) (string, error) {
+		cmd := exec.Command(tmux, append([]string{"-u", "-L", socket, "-f", os.DevNull}, args...)...)
+		cmd.Env = append(os.Environ(), "LC_ALL=C.UTF-8", "TERM=xterm-256color", "NO_COLOR=1", "TMUX=", "RUNEWIDTH_EASTASIAN=")
+		out, err := cmd.CombinedOutput()
+		return string(out), err
+	}
+	if out, err := run(append([]string{"new-session", "-d", "-x", columns, "-y", rows, bin}, args...)...); err != nil {
+		t.Fatalf("tmux: %v: %s", err, out)
+	}
+	defer run("kill-server")
+	last := ""
+	for range 150 {
+		time.Sleep(200 * time.Millisecond)
+		out, err := run("capture-pane", "-p")
+		if err != nil {
+			t.Fatalf("tmux: %v: %s", err, out)
+		}
+		if out == last && strings.Contains(out, "REACHABLE") && strings.Contains(out, "q quit") {
+			lines := strings.Split(strings.TrimRight(out, "\n"), "\n")
+			for i, l := range lines {
+				lines[i] = strings.TrimRight(clock.ReplaceAllString(l, "12:00:00Z"), " ")
+			}
+			return lines
+		}
+		last = out
+	}
+	t.Fatalf("no trace on the terminal:\n%s", last)
+	return nil
+}
+
+var clock = regexp.MustCompile(`\d\d:\d\d:\d\dZ$`)
 
 // The last line of a report names the version it was made with.
 var versionLine = regexp.MustCompile(`(?m)^hoptrail \S+, `)

@@ -122,6 +122,9 @@ func decided(h *trace.Hop) string {
 		for _, e := range d.Endpoints {
 			a = append(a, e.Address)
 		}
+		if len(a) == 0 && d.Type != "" && d.Type != "ORIGINAL_DST" {
+			a = []string{"no endpoint"}
+		}
 		return unlessNamed(h, d.Name, some(a, 3, " | "))
 	case trace.KindEndpoint:
 		to := d.Health
