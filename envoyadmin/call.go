@@ -71,6 +71,7 @@ type Call struct {
 	ALPN        []string // in the client's order
 	ConnectOnly bool     // a bare connection: stop at the terminal network filter
 	Peer        Peer
+	ProxyHeader bool // a PROXY protocol header goes before everything else; Source is what it says
 
 	// PastRefusals goes on past a filter or handshake that refuses: the outcome
 	// keeps the refusal's verdict and shows what would have come after it.

@@ -52,6 +52,9 @@ type cluster struct {
 	parts   []string // of an aggregate
 	lb      balancing
 	err     error
+
+	once sync.Once
+	set  hostSet
 }
 
 type namedSocket struct {
@@ -284,6 +287,11 @@ type hostSet struct {
 // metadata of the endpoints section; else from that section, which shows health
 // only coarsely; else from the cluster's own load_assignment.
 func (d *Dump) hosts(c *cluster) hostSet {
+	c.once.Do(func() { c.set = d.readHosts(c) })
+	return c.set
+}
+
+func (d *Dump) readHosts(c *cluster) hostSet {
 	var set hostSet
 	var la *endpointv3.ClusterLoadAssignment
 	e, ok := d.endpoints[c.service]

@@ -9,6 +9,7 @@ import (
 	xdscore "github.com/cncf/xds/go/xds/core/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 
+	proxyv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/listener/proxy_protocol/v3"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/hoptrail/hoptrail/envoyadmin/matcher"
@@ -266,10 +267,8 @@ func (r *run) listener(w *way) {
 	}
 	w.out.Extra.ListenerAccessLogs = r.listen.config.GetAccessLog()
 	r.inspect(w, dst)
-	if len(r.unsure) > 0 {
-		for _, u := range r.unsure {
-			w.note(u)
-		}
+	for _, u := range r.unsure {
+		w.doubt("%s", u)
 	}
 	r.filterChain(w)
 }
@@ -354,7 +353,10 @@ func (r *run) inspect(w *way, original netip.AddrPort) {
 				}
 			}
 		case "ProxyProtocol", "proxy_protocol":
-			r.unsure = append(r.unsure, "listener filter "+f.GetName()+" wants a PROXY protocol header before anything else; a client that sends none is refused, which cannot be seen from here")
+			cfg := &proxyv3.ProxyProtocol{}
+			if known := unpack(f.GetTypedConfig(), cfg); !c.ProxyHeader && !(known && cfg.GetAllowRequestsWithoutProxyProtocol()) {
+				r.unsure = append(r.unsure, "listener filter "+f.GetName()+" wants a PROXY protocol header before anything else; whether one is sent is not known")
+			}
 		case "OriginalSrc", "original_src", "SetFilterStateConfig", "connect_handler", "HboneInspector":
 		case "LocalRateLimit", "local_ratelimit":
 			r.unsure = append(r.unsure, "listener filter "+f.GetName()+" may refuse the connection (rate limit)")

@@ -96,11 +96,27 @@ func TestTheInspectorsSetWhatTheChainsMatch(t *testing.T) {
 		{"TLS without an inspector has no name", "", Call{TLS: TLS, SNI: "a.test"}, "rest"},
 		{"an inspector that is off for the port", off, Call{TLS: TLS, SNI: "a.test"}, "rest"},
 		{"HTTP with its inspector off", off, Call{}, "rest"},
+		{"behind a PROXY header", `"listener_filters":[{"name":"envoy.filters.listener.proxy_protocol"},{"name":"envoy.filters.listener.http_inspector"}],`, Call{ProxyHeader: true}, "h1"},
 	} {
 		tc.call.Address = at80
 		o := read(t, httpDump(tc.filters+chains, tableR)).Match(tc.call).Outcomes[0]
 		if o.FilterChain != tc.want {
 			t.Errorf("%s: chain %q, want %q", tc.name, o.FilterChain, tc.want)
+		}
+	}
+}
+
+func TestAListenerFilterThatMayRefuseLeavesItOpen(t *testing.T) {
+	chain := `"filter_chains":[{"filters":[` + hcm("") + `]}]`
+	for filter, want := range map[string]Verdict{
+		`{"name":"envoy.filters.listener.proxy_protocol"}`: Undetermined,
+		`{"name":"envoy.filters.listener.proxy_protocol","typed_config":{"@type":"x/envoy.extensions.filters.listener.proxy_protocol.v3.ProxyProtocol","allow_requests_without_proxy_protocol":true}}`: Forward,
+		`{"name":"acme","typed_config":{"@type":"x/acme.ListenerFilter"}}`: Undetermined,
+		`{"name":"envoy.filters.listener.original_src"}`:                   Forward,
+	} {
+		o := read(t, httpDump(`"listener_filters":[`+filter+`],`+chain, tableR)).Match(Call{Address: at80}).Outcomes[0]
+		if o.Verdict != want || o.Cluster != "a" || (want == Undetermined) != (len(o.Reasons) > 0) {
+			t.Errorf("%s: %s %v, want %s", filter, o.Verdict, o.Reasons, want)
 		}
 	}
 }

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"net/netip"
-	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -231,12 +230,6 @@ func TestObjectsLeaveWithoutSecrets(t *testing.T) {
 // FuzzRead reads anything and, where it is a dump, evaluates calls against it:
 // no panic, probabilities that add up, and a reason wherever nothing is known.
 func FuzzRead(f *testing.F) {
-	raw, err := os.ReadFile(corpus + "/istio-sim/config_dumps/1669fa44505cb7d8.json.gz")
-	if err == nil {
-		if data, err := inflate("x", raw); err == nil && len(data) < 1<<20 {
-			f.Add(data, "10.0.0.1:80", "example.com", "/")
-		}
-	}
 	f.Add([]byte(`{"configs":[{"@type":"x/envoy.admin.v3.ListenersConfigDump","static_listeners":[{"listener":{"name":"l","use_original_dst":true,"address":{"socket_address":{"address":"0.0.0.0","port_value":80}},"filter_chains":[{"filter_chain_match":{"server_names":["*.a"],"prefix_ranges":[{"address_prefix":"10.0.0.0","prefix_len":8}]},"filters":[{"name":"envoy.filters.network.tcp_proxy","typed_config":{"@type":"x/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy","cluster":"c"}}]}]}}]},{"@type":"x/envoy.admin.v3.ClustersConfigDump","static_clusters":[{"cluster":{"name":"c","type":"STATIC","lb_subset_config":{"subset_selectors":[{"keys":["v"]}]},"load_assignment":{"endpoints":[{"priority":3,"lb_endpoints":[{"endpoint":{"address":{"socket_address":{"address":"1.1.1.1","port_value":1}}}}]}]}}}]}]}`), "10.0.0.1:80", "a.a", "/x")
 	f.Add([]byte(`{"configs":[{"@type":"x/envoy.admin.v3.ListenersConfigDump","static_listeners":[{"listener":{"address":{"socket_address":{"address":"::","port_value":"80","ipv4_compat":true}},"default_filter_chain":{"filters":[{"name":"envoy.filters.network.http_connection_manager","typed_config":{"@type":"x/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager","route_config":{"virtual_hosts":[{"name":"v","domains":["*"],"routes":[{"match":{"prefix":"/"},"direct_response":{"status":200}}]}]}}}]}}}]}]}`), "10.0.0.1:80", "", "")
 	f.Fuzz(func(t *testing.T, data []byte, addr, host, path string) {

@@ -51,6 +51,7 @@ func (d *Dump) AddClusters(name string, data []byte) error {
 	if err != nil {
 		return err
 	}
+	d.cache.clusters = nil // what was decoded before knew no health
 	x := &statusIndex{name: name, data: data, byName: map[string][]span{}}
 	i := jsonscan.Space(data, 0)
 	if i < len(data) && data[i] == '{' {

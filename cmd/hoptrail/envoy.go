@@ -48,6 +48,7 @@ type callFlags struct {
 	Protocol     string     `json:"protocol"`
 	HTTPVersion  string     `json:"http_version"`
 	SANs         []string   `json:"san"`
+	ProxyHeader  bool       `json:"proxy_protocol"`
 	ConnectOnly  bool       `json:"connect_only"`
 	PastRefusals bool       `json:"past_refusals"`
 
@@ -135,6 +136,7 @@ input, 3 undetermined.`,
 	f.StringVar(&o.call.Protocol, "protocol", "", "`http|http2|tcp` (default by the URL, else http)")
 	f.StringVar(&o.call.HTTPVersion, "http-version", "", "`1.0|1.1|2`")
 	f.StringSliceVar(&o.call.SANs, "san", nil, "names in the client's certificate, spiffe://... or DNS `NAMES`")
+	f.BoolVar(&o.call.ProxyHeader, "proxy-protocol", false, "a PROXY protocol header is sent first; --source-ip is what it says")
 	f.BoolVar(&o.call.ConnectOnly, "connect-only", false, "only connect: stop where a request would begin")
 	f.BoolVar(&o.call.PastRefusals, "past-refusals", false, "show also what would come after a refusal")
 	f.StringVar(&o.calls, "calls", "", "`FILE` of calls, one JSON object a line (- for stdin); prints one JSON object a line")
@@ -365,7 +367,7 @@ func (f *callFlags) call() (envoyadmin.Call, error) {
 			c.Peer.DNSSANs = append(c.Peer.DNSSANs, san)
 		}
 	}
-	c.ConnectOnly, c.PastRefusals = f.ConnectOnly, f.PastRefusals
+	c.ProxyHeader, c.ConnectOnly, c.PastRefusals = f.ProxyHeader, f.ConnectOnly, f.PastRefusals
 	return c, nil
 }
 

@@ -97,7 +97,7 @@ func (x *Index) nearest(host string, limit int) []NearMiss {
 		domain string
 		index  int32
 		score  int
-		why    string
+		note   string
 	}
 	bare := host
 	if i := portStart(host); i >= 0 {
@@ -110,20 +110,19 @@ func (x *Index) nearest(host string, limit int) []NearMiss {
 		if p := portStart(d); p >= 0 {
 			name = d[:p]
 		}
-		why := fmt.Sprintf("domain is %s, the host is %s", matcher.Show(d), matcher.Show(host))
 		first, rest, _ := strings.Cut(name, ".")
 		switch {
 		case name == bare:
-			list = append(list, near{d, i, 0, why + ": only the port differs"})
+			list = append(list, near{d, i, 0, ": only the port differs"})
 		case strings.HasPrefix(d, "*.") && d[2:] == bare:
-			list = append(list, near{d, i, 1, why + ": the wildcard needs one more label"})
+			list = append(list, near{d, i, 1, ": the wildcard needs one more label"})
 		case first == label && label != "" && !strings.HasPrefix(d, "*"):
-			list = append(list, near{d, i, 20 + distance(rest, parent, 40), why})
+			list = append(list, near{d, i, 20 + distance(rest, parent, 40), ""})
 		default:
 			if n := distance(name, bare, 3); n <= 3 {
-				list = append(list, near{d, i, 1 + n, why})
+				list = append(list, near{d, i, 1 + n, ""})
 			} else if parent != "" && rest == parent {
-				list = append(list, near{d, i, 70, why})
+				list = append(list, near{d, i, 70, ""})
 			}
 		}
 	}
@@ -150,7 +149,7 @@ func (x *Index) nearest(host string, limit int) []NearMiss {
 			continue
 		}
 		seen[n.index] = true
-		if out = append(out, NearMiss{Kind: "virtual_host", Name: x.names[n.index], Why: n.why}); len(out) == limit {
+		if out = append(out, NearMiss{Kind: "virtual_host", Name: x.names[n.index], Why: fmt.Sprintf("domain is %s, the host is %s", matcher.Show(n.domain), matcher.Show(host)) + n.note}); len(out) == limit {
 			break
 		}
 	}
