@@ -40,7 +40,7 @@ func (c chance) negate() chance {
 const maxPeriod = 1 << 21
 
 // share is the probability that a random number meets all of cs: counted over their common period where that is small,
-// otherwise their product.
+// otherwise their product. Of one set it is the same.
 func share(cs []chance) float64 {
 	period := uint64(1)
 	for _, c := range cs {
@@ -55,7 +55,7 @@ func share(cs []chance) float64 {
 	if period == 1 {
 		return 1
 	}
-	if period > maxPeriod {
+	if period > maxPeriod || len(cs) == 1 {
 		p := 1.0
 		for _, c := range cs {
 			if c.mod == 0 {
