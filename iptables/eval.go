@@ -31,6 +31,7 @@ type flow struct {
 	state              State
 	reply              bool
 	hasCT              bool // conntrack has seen it
+	zone               uint16
 	template           bool // a CT rule gave it a template before that
 	orig               Tuple
 	ttl, length        int

@@ -42,25 +42,7 @@ func TestRealSavesParse(t *testing.T) {
 		if _, _, n := rs.Counts(); n < rules/2 {
 			t.Errorf("%s: %d rules", file, n)
 		}
-		for _, table := range rs.tables() {
-			if len(table.strange) > 0 {
-				t.Errorf("%s: table %s: %q", file, table.name, rs.text(table.strange[0]))
-			}
-			for i := range table.chains {
-				b := rs.body(table, &table.chains[i])
-				for k := range b.rules {
-					r := b.rule(k)
-					for _, m := range r.matches {
-						if o, ok := m.(*opaque); ok && o.name == "" {
-							t.Errorf("%s: %s: not understood: %q", file, r.text, o.words)
-						}
-					}
-					if r.broken != "" {
-						t.Errorf("%s: %s: %s", file, r.text, r.broken)
-					}
-				}
-			}
-		}
+		understood(t, rs)
 	}
 	if b, err := os.ReadFile(dir + "ubuntu-docker-kube-node-2016.txt"); err == nil {
 		if _, err := Parse("2016", b); err == nil {

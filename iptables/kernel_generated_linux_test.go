@@ -276,7 +276,7 @@ func (g *generator) to(table, hook, proto string, chains []string) string {
 			if ported && g.one(2) {
 				port = ":" + g.pick(genPorts...)
 				if g.one(8) {
-					port = ":8000-8003"
+					port = g.pick(":8000-8003", ":9000-9100", ":9000-9100/400")
 				}
 			}
 			at := func(a string) string {
@@ -287,7 +287,7 @@ func (g *generator) to(table, hook, proto string, chains []string) string {
 			}
 			switch hook {
 			case "PREROUTING", "OUTPUT":
-				switch g.IntN(6) {
+				switch g.IntN(7) {
 				case 0:
 					if !ported {
 						return "-j REDIRECT"
@@ -299,17 +299,34 @@ func (g *generator) to(table, hook, proto string, chains []string) string {
 					}
 					return "-j NETMAP --to 10.10.1.0/24"
 				case 2:
-					return "-j DNAT --to-destination " + at(g.local())
+					return "-j DNAT --to-destination " + at(g.local()) + g.pick("", "", " --random", " --persistent")
+				case 3:
+					lo, hi := "10.10.1.4", "10.10.1.40"
+					if g.six {
+						lo, hi = "2001:db8:10::4", "2001:db8:10::1:4"
+					}
+					if port != "" && g.six {
+						lo, hi = "["+lo+"]", "["+hi+"]"
+						return "-j DNAT --to-destination " + lo + "-" + hi + port
+					}
+					return "-j DNAT --to-destination " + lo + "-" + hi + port + g.pick("", " --persistent")
 				default:
 					return "-j DNAT --to-destination " + at(g.far())
 				}
 			case "INPUT":
 				return "-j SNAT --to-source " + g.far()
 			default:
-				return g.pick("-j MASQUERADE", "-j MASQUERADE --random-fully", "-j SNAT --to-source "+g.local(), "-j MASQUERADE")
+				return g.pick("-j MASQUERADE", "-j MASQUERADE --random-fully", "-j SNAT --to-source "+g.local(), g.snatRange())
 			}
 		}
 	}
+}
+
+func (g *generator) snatRange() string {
+	if g.six {
+		return "-j SNAT --to-source 2001:db8:77::1-2001:db8:77::ff"
+	}
+	return "-j SNAT --to-source 192.0.2.1-192.0.2.99"
 }
 
 func (g *generator) rule(table, hook string, chains []string) string {

@@ -355,8 +355,8 @@ func (t *natTarget) print(w *writer) {
 	}
 }
 
-// maxChoices bounds the ways one NAT range gives; beyond, the port or address is
-// not known.
+// maxChoices bounds the ways one random port range gives; beyond, the port is not
+// known.
 const maxChoices = 16
 
 func (t *natTarget) apply(w *walk, f *flow) effect {
@@ -387,7 +387,8 @@ func (t *natTarget) apply(w *walk, f *flow) effect {
 		if t.lo.IsValid() {
 			addr = t.lo
 			if t.lo != t.hi {
-				w.assume("SNAT to a range of addresses: which one is taken is not in a save, the first is shown")
+				addr = natChoice(t.lo, t.hi, f.src, f.dst, t.persistent, f.zone)
+				w.assume("SNAT to a range of addresses: the client has no other flow that already took one")
 			}
 		}
 		f.srcNAT = addr != f.src || port != f.sport
@@ -396,30 +397,28 @@ func (t *natTarget) apply(w *walk, f *flow) effect {
 		f.src, f.sport = addr, port
 		return over
 	}
-	var addrs []netip.Addr
+	addr := f.dst
 	switch {
 	case t.kind == "REDIRECT":
-		addrs = []netip.Addr{w.redirectTo(f)}
+		addr = w.redirectTo(f)
 	case !t.lo.IsValid():
-		addrs = []netip.Addr{f.dst}
+	case t.lo == t.hi:
+		addr = t.lo
 	default:
-		for a := t.lo; len(addrs) <= maxChoices; a = a.Next() {
-			addrs = append(addrs, a)
-			if a == t.hi {
-				break
-			}
-		}
+		addr = natChoice(t.lo, t.hi, f.src, f.dst, t.persistent, f.zone)
 	}
 	ports := []uint16{f.dport}
 	if t.hasPort {
 		span := int(t.maxP) - int(t.minP) + 1
 		switch {
-		case t.basePort != 0 && !t.random:
-			ports[0] = t.minP + uint16((int(f.dport)-int(t.basePort)+65536)%span)
 		case span == 1:
 			ports[0] = t.minP
-		case !t.random && f.dport >= t.minP && f.dport <= t.maxP:
-			// the port stays: it is in the range and no tuple of a new flow takes it
+		case t.basePort != 0 && !t.random:
+			ports[0] = t.minP + (f.dport-t.basePort)%uint16(span)
+		case f.dport >= t.minP && f.dport <= t.maxP && !t.random:
+			// The port is in the range: it stays.
+		case !t.random:
+			ports[0] = t.minP // nf_nat_l4proto_unique_tuple tries the first first
 		default:
 			ports = ports[:0]
 			for p := int(t.minP); p <= int(t.maxP) && len(ports) <= maxChoices; p++ {
@@ -427,9 +426,9 @@ func (t *natTarget) apply(w *walk, f *flow) effect {
 			}
 		}
 	}
-	if len(addrs)*len(ports) > maxChoices {
+	if len(ports) > maxChoices {
 		f.verdict = Undetermined
-		f.why = "the kernel chooses one of many destinations of " + t.to
+		f.why = "the kernel takes a random port of " + t.to
 		return stop
 	}
 	set := func(f *flow, a netip.Addr, p uint16) {
@@ -444,18 +443,16 @@ func (t *natTarget) apply(w *walk, f *flow) effect {
 		f.dst, f.dport = a, p
 		f.rerouted = true
 	}
-	if len(addrs) == 1 && len(ports) == 1 {
-		set(f, addrs[0], ports[0])
+	if len(ports) == 1 {
+		set(f, addr, ports[0])
 		return over
 	}
 	w.ways = w.ways[:0]
-	for _, a := range addrs {
-		for _, p := range ports {
-			c := *f
-			set(&c, a, p)
-			c.prob /= float64(len(addrs) * len(ports))
-			w.ways = append(w.ways, c)
-		}
+	for _, p := range ports {
+		c := *f
+		set(&c, addr, p)
+		c.prob /= float64(len(ports))
+		w.ways = append(w.ways, c)
 	}
 	return many
 }
@@ -734,6 +731,7 @@ func (t *connmarkTarget) print(w *writer) {
 type ctTarget struct {
 	kind    string
 	notrack bool
+	zone    uint16
 	opts    []string
 }
 
@@ -760,6 +758,7 @@ func (t *ctTarget) option(p *parser, name string, not bool) bool {
 		if name == "zone" {
 			if n, ok := number(v, 16); ok {
 				v = strconv.FormatUint(n, 10)
+				t.zone = uint16(n)
 			}
 		}
 		t.opts = append(t.opts, "--"+name, v)
@@ -776,6 +775,7 @@ func (t *ctTarget) apply(w *walk, f *flow) effect {
 		f.state = Untracked
 	default:
 		f.template = true
+		f.zone = t.zone
 	}
 	return goOn
 }
