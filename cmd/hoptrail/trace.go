@@ -80,6 +80,7 @@ func (o *traceOptions) addFlags(cmd *cobra.Command) {
 	fs.StringVar(&o.snapshot, "snapshot", "", "trace on a snapshot, a `folder or .tar.gz`, instead of a cluster")
 	o.outputOptions.addFlags(cmd)
 	o.cluster.addFlags(fs)
+	o.complete(cmd)
 }
 
 func (o *outputOptions) addFlags(cmd *cobra.Command) {
