@@ -1,4 +1,4 @@
-.PHONY: build test race fuzz bench lint golden screens e2e ci clean
+.PHONY: lab lab-down lab-test build test race fuzz bench lint golden screens e2e ci clean
 
 FUZZTIME ?= 60s
 GOFUMPT = go run mvdan.cc/gofumpt@v0.12.0
@@ -38,6 +38,19 @@ screens: ## the captured screens in README.md
 
 e2e: ## everything that needs root and a kernel
 	HOPTRAIL_REQUIRE=kernel go test -count=1 ./...
+
+WORLD ?= ingress-http
+LAB = cd lab && go build -o bin/lab ./cmd/lab && cd .. && lab/bin/lab
+
+lab: ## a real cluster on this machine from WORLD (root); builds what is missing
+	$(LAB) up $(WORLD)
+
+lab-down: ## end it, and leave nothing behind
+	$(LAB) down
+
+lab-test: ## trace real clusters (root)
+	$(LAB) install
+	cd lab && HOPTRAIL_REQUIRE=lab go test -count=1 -timeout 20m ./...
 
 ci: ## what CI runs
 	.ci/run
