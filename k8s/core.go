@@ -528,6 +528,9 @@ type Owner struct {
 	Port    *corev1.ServicePort // the Service's port that was meant; nil where it has none such
 	Pod     *Pod                // pod
 	Node    *Node               // node
+	// Inferred: nodes could not be read, but a Pod in the node's own network has
+	// the address. Node holds its name and that address only.
+	Inferred bool
 
 	// Of a node:
 	NodePorts   []NodePort // the Services that take the port on every node
@@ -582,11 +585,17 @@ func (v *View) Owners(ctx context.Context, addr netip.Addr, port uint16, proto s
 	}
 
 	node, err := v.NodeByAddress(ctx, addr)
+	inferred := false
+	if err != nil && len(out) == 0 {
+		if node, inferred = v.nodeOfHostNetwork(ctx, addr); inferred {
+			err = nil
+		}
+	}
 	if err != nil {
 		errs = append(errs, err)
 	}
 	if node != nil {
-		o := Owner{Kind: OwnerNode, Node: node}
+		o := Owner{Kind: OwnerNode, Node: node, Inferred: inferred}
 		if svcs != nil {
 			if o.NodePorts, err = nodePorts(svcs, port, proto); err != nil {
 				errs = append(errs, err)
@@ -625,6 +634,24 @@ func (v *View) Owners(ctx context.Context, addr netip.Addr, port uint16, proto s
 		out = append(out, Owner{Kind: OwnerPod, Pod: p})
 	}
 	return out, errors.Join(errs...)
+}
+
+// nodeOfHostNetwork finds the node through a Pod in its network, whose address is
+// the node's.
+func (v *View) nodeOfHostNetwork(ctx context.Context, addr netip.Addr) (*Node, bool) {
+	ps, err := v.PodsByIP(ctx, addr)
+	if err != nil {
+		return nil, false
+	}
+	for _, p := range ps {
+		if p.Spec.HostNetwork && p.Spec.NodeName != "" {
+			n := &Node{Node: &corev1.Node{}}
+			n.Name = p.Spec.NodeName
+			n.Status.Addresses = []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: addr.String()}}
+			return n, true
+		}
+	}
+	return nil, false
 }
 
 // boolOrder sorts true before false.

@@ -178,6 +178,14 @@ items:
 	if err != nil || len(os) != 1 || os[0].Pod == nil || os[0].Pod.Name != "new" {
 		t.Errorf("second address: %+v, %v", os, err)
 	}
+	blind := New(files{pods: []byte(list), services: []byte(`{"kind":"List","items":[{"apiVersion":"v1","kind":"Service","metadata":{"name":"s","namespace":"ns"},"spec":{"ports":[{"name":"http","port":80,"nodePort":30080}]}}]}`)})
+	os, err = blind.Owners(t.Context(), netip.MustParseAddr("192.168.0.1"), 30080, "tcp")
+	if err != nil || describe(os) != "node n1 nodePort of ns/s:http" || !os[0].Inferred {
+		t.Errorf("without the list of nodes: %s, %v", describe(os), err)
+	}
+	if os, err = blind.Owners(t.Context(), netip.MustParseAddr("10.0.0.7"), 81, "tcp"); len(os) != 1 || os[0].Kind != OwnerPod || err == nil {
+		t.Errorf("without the list of nodes: %s, %v", describe(os), err)
+	}
 	n, err := v.Node(t.Context(), "n1")
 	if err != nil || len(n.Addrs()) != 1 || len(n.PodCIDRs()) != 2 || n.Ready() {
 		t.Errorf("%+v, %v", n, err)

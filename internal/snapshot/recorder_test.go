@@ -156,6 +156,10 @@ func TestATraceOfItsOwnRecordingIsTheSame(t *testing.T) {
 						w, g := difference(want, got)
 						t.Errorf("%s (live: %v): the replay differs:\n%s\n%s", tg.Raw, live, w, g)
 					}
+					if !live || strings.HasPrefix(name, "HT") {
+						again.Close()
+						continue
+					}
 					// And a recording of the replay is the recording.
 					second := filepath.Join(dir, fmt.Sprint(j, live)+"-again.tar.gz")
 					rec, err = NewRecorder(Redact(again), second)
