@@ -120,5 +120,9 @@ func (x *Index) choose(host string) HostChoice {
 	if x.star >= 0 {
 		return HostChoice{Index: int(x.star), Name: x.names[x.star], Domain: "*", Host: host, Why: "no other domain matches"}
 	}
-	return HostChoice{Index: -1, Host: host, Why: fmt.Sprintf("no domain of %d virtual hosts matches %s", len(x.names), host)}
+	of := "the one virtual host"
+	if n := len(x.names); n != 1 {
+		of = fmt.Sprintf("%d virtual hosts", n)
+	}
+	return HostChoice{Index: -1, Host: host, Why: "no domain of " + of + " matches " + host}
 }

@@ -85,7 +85,10 @@ func (x *Index) portMiss(host, chosen string) []NearMiss {
 	return []NearMiss{{Kind: "virtual_host", Name: x.names[n], Why: fmt.Sprintf("domain is %s, the host is %s: the port is part of the name here", host[:i], host)}}
 }
 
-const maxCompared = 96 // longest names whose letters are compared
+const (
+	maxCompared = 96 // longest names whose letters are compared
+	fewHosts    = 4  // virtual hosts that are all told of
+)
 
 // nearest are the domains most like host, the best first: those that differ by a port, then those with the fewest
 // letters changed, then those of the same parent domain.
@@ -123,6 +126,8 @@ func (x *Index) nearest(host string, limit int) []NearMiss {
 				list = append(list, near{d, i, 1 + n, ""})
 			} else if parent != "" && rest == parent {
 				list = append(list, near{d, i, 70, ""})
+			} else if len(x.names) <= fewHosts {
+				list = append(list, near{d, i, 90, ""})
 			}
 		}
 	}

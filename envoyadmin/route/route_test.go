@@ -200,7 +200,7 @@ func TestAnUnknownHostIsToldTheNearestDomain(t *testing.T) {
 	for _, n := range d.NearMisses {
 		got = append(got, n.Name)
 	}
-	if s := strings.Join(got, ","); s != "port,sub,typo" {
+	if s := strings.Join(got, ","); s != "port,sub,typo,far" {
 		t.Errorf("near misses %s", s)
 	}
 	if !strings.Contains(d.NearMisses[0].Why, "only the port differs") {
