@@ -329,6 +329,10 @@ func (w *walker) toExternal(f flow) *node {
 		n := w.hop(KindExternal, Subject{Kind: "Address", Name: f.dst.Addr().String()}, f)
 		n.hop.Detail.Address = f.dst.String()
 		n.hop.Summary = "leaves the cluster for " + f.dst.String()
+		if owner, err := w.cluster.NodeByAddress(w.ctx, f.dst.Addr()); w.refused(err) == nil && owner != nil {
+			n.hop.Subject = Subject{Kind: "Node", Name: owner.Name}
+			n.hop.Summary = "a process of node " + owner.Name + " at " + f.dst.String()
+		}
 		n.hop.settle(OK, "")
 		n.hop.check("what is there", Unknown, "outside of what can be read")
 		return w.done(n)

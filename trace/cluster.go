@@ -97,6 +97,20 @@ func (w *walker) behind(svc *k8s.Service, port *corev1.ServicePort) *servicePort
 	return s
 }
 
+// lists says whether the address is one of the Service's endpoints and no Pod's:
+// what EndpointSlices written by hand, or for the API server, hold.
+func (s *servicePort) lists(addr netip.AddrPort) bool {
+	if s == nil {
+		return false
+	}
+	for _, e := range s.endpoints {
+		if e.Addr == addr {
+			return e.Pod.Name == ""
+		}
+	}
+	return false
+}
+
 // ready are the endpoints that traffic is sent to: the ready ones, else those
 // that still serve while they end (KEP-1669).
 func (s *servicePort) ready() []k8s.Endpoint {

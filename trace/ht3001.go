@@ -13,7 +13,7 @@ import (
 func ht3001(q *inquiry) {
 	q.kind(func(n *node) {
 		s := q.missingListener(n)
-		if s == nil {
+		if s == nil || s.port == nil {
 			return
 		}
 		p := n.facts.pod
@@ -48,7 +48,12 @@ func (q *inquiry) missingListener(n *node) *servicePort {
 	if s := q.serviceBefore(n); s != nil && s.port != nil {
 		return s
 	}
-	return nil
+	for _, m := range q.before(n) {
+		if s := q.serviceOfCluster(m); s != nil && s.port != nil {
+			return s
+		}
+	}
+	return &servicePort{}
 }
 
 // relevantLabels are those of have that the selector names, or all of them.

@@ -236,7 +236,7 @@ func (p *proxy) logParser() *accesslog.Parser {
 			}
 		}
 	}
-	return accesslog.NewParser(formats...)
+	return accesslog.NewParser(formats...).Detecting()
 }
 
 // explainFlag puts a response flag's meaning beside it.

@@ -75,14 +75,14 @@ func (w *walker) viaNode(f flow, p *pod, prev *node) *node {
 			if prev != nil {
 				prev.hop.check("rules of node "+name, Unknown, "not read; assumed to let pass what Pods send to each other")
 			}
-			return w.deliver(out, name, false)
+			return w.deliver(out, name, untouched, nil)
 		}
 		if len(w.evaluateVia(ns, f, p).Outcomes) == 1 {
 			if o := w.evaluateVia(ns, f, p).Outcomes[0]; o.Verdict == iptables.Accept && !o.DNAT {
 				if prev != nil {
 					prev.hop.check("rules of node "+name, OK, "let it pass, no translation")
 				}
-				return w.deliver(out, name, false)
+				return w.deliver(out, name, untouched, nil)
 			}
 		}
 		return w.once("via|"+name+"|"+f.key(), f, func() *node {
@@ -216,7 +216,7 @@ func (w *walker) behindRefusal(n *node, f flow, r iptables.Result, s *servicePor
 		if o.DNAT {
 			next := f
 			next.dst = o.Dst
-			n.to("", o.Probability, w.deliver(next, n.hop.Subject.Name, true))
+			n.to("", o.Probability, w.deliver(next, n.hop.Subject.Name, translated, s))
 			return
 		}
 	}
@@ -231,7 +231,7 @@ func (w *walker) behindRefusal(n *node, f flow, r iptables.Result, s *servicePor
 		if len(eps) > 1 {
 			label = e.Addr.String()
 		}
-		n.to(label, 1/float64(len(eps)), w.deliver(next, n.hop.Subject.Name, true))
+		n.to(label, 1/float64(len(eps)), w.deliver(next, n.hop.Subject.Name, translated, s))
 	}
 }
 
@@ -324,10 +324,14 @@ func (w *walker) afterNode(n *node, f flow, ns *netns, o *iptables.Outcome, shar
 			n.hop.Out = next.view()
 		}
 		if o.Local && !o.DNAT {
-			n.to(label, share, w.deliver(next, ns.name, s != nil))
+			n.to(label, share, w.deliver(next, ns.name, untouched, s))
 			return
 		}
-		n.to(label, share, w.deliver(next, ns.name, o.DNAT))
+		how := untouched
+		if o.DNAT {
+			how = translated
+		}
+		n.to(label, share, w.deliver(next, ns.name, how, s))
 		return
 	}
 	if many {
@@ -392,7 +396,7 @@ func (w *walker) inferred(n *node, f flow, s *servicePort) *node {
 	n = w.done(n)
 	if s == nil || s.port == nil {
 		if s == nil {
-			n.to("", 1, w.deliver(f, n.hop.Subject.Name, false))
+			n.to("", 1, w.deliver(f, n.hop.Subject.Name, untouched, nil))
 		}
 		return n
 	}
@@ -417,7 +421,7 @@ func (w *walker) inferred(n *node, f flow, s *servicePort) *node {
 		if len(eps) > 1 {
 			label = e.Addr.String()
 		}
-		n.to(label, 1/float64(len(eps)), w.deliver(next, n.hop.Subject.Name, true))
+		n.to(label, 1/float64(len(eps)), w.deliver(next, n.hop.Subject.Name, translated, s))
 	}
 	return n
 }
@@ -451,16 +455,23 @@ func servicePortNames(s *servicePort) iptables.ServicePort {
 	return out
 }
 
-// deliver goes to whoever has the address the rules left the packet with.
-// translated says that a rule chose that address for a Service: then it must be
-// a Pod's or a node's.
-func (w *walker) deliver(f flow, node string, translated bool) *node {
+// delivery is how a packet came by the address it is delivered to.
+type delivery int
+
+const (
+	untouched  delivery = iota // as it was sent
+	translated                 // a rule chose it, for a Service or otherwise
+)
+
+// deliver goes to whoever has the address the rules left the packet with. s is
+// the Service it was sent to, where it was sent to one.
+func (w *walker) deliver(f flow, from string, how delivery, s *servicePort) *node {
 	if w.err != nil {
 		return nil
 	}
 	addr := f.dst.Addr()
 	if p := w.podByIP(addr, f.dst.Port()); p != nil && (!p.hostNetwork() || p.obj.DeclaresPort(f.dst.Port(), f.proto)) {
-		return w.atPod(f, p, place{area: AreaNode, name: node})
+		return w.atPod(f, p, place{area: AreaNode, name: from})
 	}
 	if w.err != nil {
 		return nil
@@ -470,9 +481,11 @@ func (w *walker) deliver(f flow, node string, translated bool) *node {
 	switch {
 	case w.err != nil:
 		return nil
+	case how == translated && s.lists(f.dst):
+		return w.toExternal(f) // an endpoint that is no Pod: a process of a host, or an address outside
 	case owner != nil:
-		return w.nodeSocket(f, owner, translated)
-	case translated || w.podRange(addr):
+		return w.nodeSocket(f, owner, how == untouched && s != nil)
+	case how == translated || w.podRange(addr):
 		return w.nobody(f)
 	}
 	if s := w.serviceAt(f); s != nil {

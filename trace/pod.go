@@ -131,7 +131,7 @@ func (w *walker) acrossNodes(f flow, p *pod, via place) *node {
 		if !o.DNAT || o.Dst == f.dst {
 			n.to("", o.Probability, w.enterPod(next, p))
 		} else {
-			n.to(o.Dst.String(), o.Probability, w.deliver(next, name, true))
+			n.to(o.Dst.String(), o.Probability, w.deliver(next, name, translated, nil))
 		}
 	}
 	if len(n.next) == 0 && n.hop.State != OK {
