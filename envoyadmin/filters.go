@@ -167,7 +167,6 @@ func (r *run) networkRBAC(w *way, f *listenerv3.Filter, step Step) bool {
 	case matcher.No:
 		step.State = StateFail
 		w.step(step)
-		w.own(step.Owner...)
 		// The denial is the connection's: the log shows it as the termination details.
 		w.settle(Reject, Denied, "", v.Details)
 		if r.call.PastRefusals {

@@ -56,7 +56,6 @@ func (r *run) forward(w *way, name string, s sending) {
 		return
 	}
 	step.Owner = d.clusterOwners(c)
-	w.own(step.Owner...)
 	x := &w.out.Extra
 	x.ClusterType, x.EDSServiceName, x.Cluster, x.UpstreamHTTP2 = c.kind, "", step.Object, c.http2
 	if c.kind == "EDS" {

@@ -34,6 +34,7 @@ func (r *run) http(w *way, b *chainBody) {
 	c := &r.call
 	hcm := b.hcm
 	req := r.request()
+	r.remote(w, hcm, req)
 	if !r.codec(w, hcm, b) {
 		w.end()
 		return
@@ -81,6 +82,39 @@ func (r *run) http(w *way, b *chainBody) {
 	r.routes(w, b, table, req, b.hcm.GetHttpFilters(), nil)
 }
 
+// remote finds the address Envoy takes for the client's: of the connection, or
+// of x-forwarded-for as far as that is trusted. Source:
+// ConnectionManagerUtility::mutateRequestHeaders in source/common/http/conn_manager_utility.cc.
+func (r *run) remote(w *way, hcm *hcmv3.HttpConnectionManager, req *matcher.Request) {
+	hops := hcm.GetXffNumTrustedHops()
+	skip := int(hops)
+	if hcm.GetUseRemoteAddress().GetValue() {
+		if hops == 0 {
+			return
+		}
+		skip--
+	}
+	for _, e := range hcm.GetOriginalIpDetectionExtensions() {
+		if !hcm.GetUseRemoteAddress().GetValue() {
+			w.note("the client's address is detected by " + e.GetName() + ", which is not evaluated; that of the connection is taken")
+			return
+		}
+	}
+	header, ok := req.Get("x-forwarded-for")
+	if !ok {
+		return
+	}
+	list := strings.Split(header, ",")
+	if skip >= len(list) {
+		return
+	}
+	ip, err := netip.ParseAddr(strings.TrimSpace(list[len(list)-1-skip]))
+	if err != nil {
+		return
+	}
+	req.Conn.Remote = netip.AddrPortFrom(ip, 0)
+}
+
 // amend adds to what the last step says.
 func (r *run) amend(w *way, words string) {
 	s := &w.out.Steps[len(w.out.Steps)-1]
@@ -115,7 +149,10 @@ func (r *run) codec(w *way, hcm *hcmv3.HttpConnectionManager, b *chainBody) bool
 	case hcm.GetCodecType() == hcmv3.HttpConnectionManager_HTTP1 && c.Protocol == HTTP2:
 		return fail("http1.codec_error", "the connection manager speaks HTTP/1 only and the client HTTP/2")
 	case hcm.GetCodecType() == hcmv3.HttpConnectionManager_HTTP2 && c.Protocol != HTTP2:
-		return fail("http2.invalid.header.field", "the connection manager speaks HTTP/2 only and the client HTTP/1")
+		s := &w.out.Steps[len(w.out.Steps)-1]
+		s.State, s.Why = StateFail, joinWords(s.Why, "the connection manager speaks HTTP/2 only and the client HTTP/1: the connection is closed")
+		w.settle(Reject, "", "DPE", "")
+		return false
 	}
 	return true
 }
@@ -266,7 +303,6 @@ func (r *run) routed(w *way, b *chainBody, e *routeEntry, choice route.HostChoic
 	case route.Undetermined:
 		step.State = StateUnknown
 	}
-	w.own(step.Owner...)
 	p := o.Policy
 	x := &w.out.Extra
 	if o.Kind == route.Forward || o.Kind == route.ClusterNotFound {
@@ -482,7 +518,6 @@ func (r *run) filterSource(s *httpfilter.Step) (string, []byte) {
 func refuse(w *way, step Step, s *httpfilter.Step) {
 	step.State = StateFail
 	w.step(step)
-	w.own(step.Owner...)
 	status, body, flags, details := 0, "", "", ""
 	verdict, code := Reject, Denied
 	if s.Response != nil {

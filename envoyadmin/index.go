@@ -581,7 +581,7 @@ func (d *Dump) addListener(e entry, at int) (int, error) {
 
 // addDynamicListener reads an item with its active, warming and draining state.
 func (d *Dump) addDynamicListener(e entry, at int) (int, error) {
-	name, bad, any := "", -1, false
+	name, bad, found := "", -1, false
 	type st struct {
 		at    int
 		key   string
@@ -617,7 +617,7 @@ func (d *Dump) addDynamicListener(e entry, at int) (int, error) {
 		if s.w.from < 0 {
 			continue
 		}
-		any = true
+		found = true
 		e := e
 		e.outer, e.state = s.at, s.state
 		if err := d.listenerAt(e, s.w.from, s.w.to, s.key+".listener", bad); err != nil {
@@ -627,7 +627,7 @@ func (d *Dump) addDynamicListener(e entry, at int) (int, error) {
 			l.name = name
 		}
 	}
-	if bad >= 0 || !any {
+	if bad >= 0 || !found {
 		e.name = name
 		d.errors = append(d.errors, updateFailure{"listener", name, bad, e})
 	}

@@ -111,7 +111,6 @@ func (w *way) fork(share float64) *way {
 	n.out.Probability *= share
 	n.out.Steps = slices.Clone(w.out.Steps)
 	n.out.NearMisses = slices.Clone(w.out.NearMisses)
-	n.out.Owner = slices.Clone(w.out.Owner)
 	n.out.Reasons = slices.Clone(w.out.Reasons)
 	return n
 }
@@ -147,14 +146,6 @@ func (w *way) miss(kind, name, why string) {
 	}
 }
 
-func (w *way) own(owners ...string) {
-	for _, o := range owners {
-		if o != "" && !slices.Contains(w.out.Owner, o) {
-			w.out.Owner = append(w.out.Owner, o)
-		}
-	}
-}
-
 // finish makes the lists of the contract non-null and fills in the verdict.
 func (w *way) finish() {
 	o := &w.out
@@ -167,15 +158,33 @@ func (w *way) finish() {
 	if o.Endpoints == nil {
 		o.Endpoints = []Endpoint{}
 	}
-	if o.Owner == nil {
-		o.Owner = []string{}
-	}
+	o.Owner = owners(o.Steps)
 	if o.Steps == nil {
 		o.Steps = []Step{}
 	}
 	if o.NearMisses == nil {
 		o.NearMisses = []NearMiss{}
 	}
+}
+
+// owners lists who wrote what decided, the most specific first: a policy that
+// refuses or is in doubt, then the route, the cluster, the filter chain and the
+// listener.
+func owners(steps []Step) []string {
+	out := []string{}
+	for _, kind := range []string{KindFilter, KindRoute, KindCluster, KindFilterChain, KindListener} {
+		for _, s := range steps {
+			if s.Kind != kind || kind == KindFilter && s.State == StateOK {
+				continue
+			}
+			for _, o := range s.Owner {
+				if !slices.Contains(out, o) {
+					out = append(out, o)
+				}
+			}
+		}
+	}
+	return out
 }
 
 // listener finds the listener that serves the call.
@@ -256,8 +265,11 @@ func (r *run) listener(w *way) {
 		state = StateWarn
 		why = joinWords(why, "its last update was rejected; the version before serves")
 	}
-	owners := d.listenerOwners(to)
-	w.step(Step{Kind: KindListener, Name: to.name, Why: why, State: state, Owner: owners, Source: to.path(), Object: d.listenerObject(to)})
+	name := to.name
+	if name == "" {
+		name = to.addr()
+	}
+	w.step(Step{Kind: KindListener, Name: name, Why: why, State: state, Owner: d.listenerOwners(to), Source: to.path(), Object: d.listenerObject(to)})
 	w.out.Extra.Listener = w.out.Steps[len(w.out.Steps)-1].Object
 	r.listen = d.parse(to)
 	if r.listen.err != nil {
@@ -478,9 +490,7 @@ func (r *run) filterChain(w *way) {
 	}
 	r.chain = found
 	w.out.FilterChain = found.name
-	owners := r.d.chainOwners(r.entry, found)
-	w.step(Step{Kind: KindFilterChain, Name: found.name, Why: found.title() + ": " + strings.Join(why, "; "), State: StateOK, Owner: owners, Source: found.path(r.entry), Object: r.d.object(found.from, found.to)})
-	w.own(owners...)
+	w.step(Step{Kind: KindFilterChain, Name: found.name, Why: found.title() + ": " + strings.Join(why, "; "), State: StateOK, Owner: r.d.chainOwners(r.entry, found), Source: found.path(r.entry), Object: r.d.object(found.from, found.to)})
 	b := r.d.body(found)
 	if b.err != nil {
 		w.doubt("filter chain %s does not decode: %v", found.title(), b.err)

@@ -176,6 +176,34 @@ func TestPastARefusalTheRestIsShown(t *testing.T) {
 	}
 }
 
+func TestTheClientsAddressIsTakenFromXFFAsFarAsTrusted(t *testing.T) {
+	for _, tc := range []struct {
+		name, fields, xff, want string
+	}{
+		{"the connection's where it is used", `"use_remote_address":true`, "1.1.1.1", "10.9.9.9"},
+		{"the last of the header where it is not", ``, "1.1.1.1, 2.2.2.2", "2.2.2.2"},
+		{"the one before a trusted hop", `"xff_num_trusted_hops":1`, "1.1.1.1, 2.2.2.2", "1.1.1.1"},
+		{"of one trusted hop in front", `"use_remote_address":true,"xff_num_trusted_hops":1`, "1.1.1.1, 2.2.2.2", "2.2.2.2"},
+		{"the connection's without the header", ``, "", "10.9.9.9"},
+		{"the connection's where the header is no address", ``, "nonsense", "10.9.9.9"},
+	} {
+		d := read(t, httpDump(`"filter_chains":[{"filters":[`+hcm(tc.fields)+`]}]`, tableR))
+		r := &run{d: d, call: Call{Address: at80, Source: netip.MustParseAddrPort("10.9.9.9:1")}.filled()}
+		r.entry = d.listeners[0]
+		r.listen = d.parse(r.entry)
+		r.conn = connection{dst: at80, src: r.call.Source}
+		r.chain = r.listen.chains[0]
+		if tc.xff != "" {
+			r.call.Headers = []Header{{"X-Forwarded-For", tc.xff}}
+		}
+		req := r.request()
+		r.remote(&way{run: r}, d.body(r.chain).hcm, req)
+		if got := req.RemoteAddr().String(); got != tc.want {
+			t.Errorf("%s: %s, want %s", tc.name, got, tc.want)
+		}
+	}
+}
+
 func TestTheScopeOfARequestChoosesItsTable(t *testing.T) {
 	scoped := `{"name":"envoy.filters.network.http_connection_manager","typed_config":{"@type":"x/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager","http_filters":[{"name":"envoy.filters.http.router"}],"scoped_routes":{"name":"s","scope_key_builder":{"fragments":[{"header_value_extractor":{"name":"X-Where","element_separator":";","element":{"separator":"=","key":"zone"}}}]},"scoped_route_configurations_list":{"scoped_route_configurations":[{"name":"one","route_configuration_name":"r","key":{"fragments":[{"string_key":"eu"}]}}]}}}}`
 	d := read(t, httpDump(`"filter_chains":[{"filters":[`+scoped+`]}]`, tableR))
