@@ -10,7 +10,6 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -532,8 +531,7 @@ func understood(t *testing.T, rs *Ruleset) {
 			b := rs.body(table, &table.chains[i])
 			for k := range b.rules {
 				r := b.rule(k)
-				bad := r.broken != "" || slices.ContainsFunc(r.matches, func(m match) bool { o, ok := m.(*opaque); return ok && o.name == "" })
-				if bad {
+				if !r.understood() {
 					t.Errorf("%s:%d: not understood: %s", rs.name, r.line, r.text)
 				}
 			}

@@ -429,10 +429,23 @@ func (r *rule) finish() {
 	}
 }
 
-// String prints the rule as iptables-save does, without its chain.
+// understood says whether every word of the rule was.
+func (r *rule) understood() bool {
+	return r.broken == "" && !r.negM && !slices.ContainsFunc(r.matches, func(m match) bool {
+		o, ok := m.(*opaque)
+		return ok && o.name == ""
+	})
+}
+
+// String prints the rule as iptables-save does, without its chain. A rule that is
+// not understood is printed as it stands.
 func (r *rule) String() string {
-	if r.broken != "" {
-		return r.text
+	if !r.understood() {
+		text := r.text
+		if rest, ok := strings.CutPrefix(text, "-A "); ok {
+			_, text, _ = strings.Cut(strings.TrimLeft(rest, " \t"), " ")
+		}
+		return strings.TrimSpace(text)
 	}
 	var w writer
 	b := &r.base
