@@ -150,6 +150,12 @@ func TestTheTargetIsPutTogetherFromTheFlags(t *testing.T) {
 		},
 		{name: "a word", raw: "simple", opts: traceOptions{from: "external"}, err: "neither a URL"},
 		{name: "a vantage that is none", raw: "http://a/", opts: traceOptions{from: "moon"}, err: "--from"},
+		{
+			name: "a Pod in the namespace of -n", raw: "1.2.3.4:5", opts: traceOptions{from: "pod:p", snapshot: "x", cluster: clusterOptions{namespace: "ns"}},
+			want: trace.Target{Raw: "1.2.3.4:5", Scheme: "tcp", Host: "1.2.3.4", Port: 5, From: "pod:ns/p"},
+		},
+		{name: "a Pod of no namespace in a snapshot", raw: "http://a/", opts: traceOptions{from: "pod:p", snapshot: "x"}, err: "--from"},
+		{name: "a Pod with a slash too many", raw: "http://a/", opts: traceOptions{from: "pod:a/b/c"}, err: "--from"},
 		{name: "a vantage without a name", raw: "http://a/", opts: traceOptions{from: "node:"}, err: "--from"},
 		{name: "a header without a colon", raw: "http://a/", opts: traceOptions{from: "external", headers: []string{"X"}}, err: "-H"},
 		{name: "a header name with a blank", raw: "http://a/", opts: traceOptions{from: "external", headers: []string{"X Y: z"}}, err: "-H"},
