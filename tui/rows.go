@@ -172,7 +172,14 @@ func (d *doc) summary(a docArgs, h *trace.Hop) {
 	}
 
 	if h.In != nil || h.Out != nil {
-		d.head("Flow")
+		switch {
+		case h.Out == nil:
+			d.head("Flow in")
+		case h.In == nil:
+			d.head("Flow out")
+		default:
+			d.head("Flow")
+		}
 		d.flows(h.In, h.Out)
 	}
 	d.detail(h)
@@ -332,10 +339,10 @@ func (d *doc) flows(in, out *trace.Flow) {
 		var r *row
 		switch {
 		case out == nil:
-			r = d.add(name, span{f.in, 0}, span{"  in", d.th.dim})
+			r = d.add(name, span{f.in, 0})
 			r.copy = f.in
 		case in == nil:
-			r = d.add(name, span{f.out, 0}, span{"  out", d.th.dim})
+			r = d.add(name, span{f.out, 0})
 			r.copy = f.out
 		case f.in == f.out:
 			r = d.add(name, span{f.in, 0})

@@ -338,7 +338,9 @@ func hopName(h *trace.Hop) string {
 			name = d.Name
 		}
 	case trace.KindEndpoint, trace.KindExternal:
-		name = d.Address
+		if name = d.Address; name == "" {
+			name = d.Cluster
+		}
 	case trace.KindPod:
 		name = d.Pod
 	case trace.KindService, trace.KindLoadBalancer:
@@ -346,14 +348,31 @@ func hopName(h *trace.Hop) string {
 	case trace.KindDNS, trace.KindNode, trace.KindApp:
 	}
 	if name == "" {
-		if name = h.Subject.Name; h.Subject.Namespace != "" {
-			name = h.Subject.Namespace + "/" + name
+		name = h.Subject.Name
+		switch h.Kind {
+		case trace.KindListener, trace.KindFilterChain, trace.KindFilter, trace.KindRoute, trace.KindCluster, trace.KindEndpoint:
+			// Parts of an Envoy: the namespace is that of its Pod.
+		default:
+			if h.Subject.Namespace != "" {
+				name = h.Subject.Namespace + "/" + name
+			}
 		}
 	}
 	if name == "" {
 		name = h.Subject.Kind
 	}
 	return clean(strings.TrimSpace(name))
+}
+
+// fitName is a hop's name for w cells: the namespace goes before the name is cut.
+func fitName(name string, w int) string {
+	if width(name) <= w {
+		return name
+	}
+	if ns, rest, ok := strings.Cut(name, "/"); ok && ns != "" && rest != "" && !strings.ContainsAny(ns, " |:") && !strings.Contains(rest, "/") {
+		return rest
+	}
+	return name
 }
 
 func tookText(ms float64) string {

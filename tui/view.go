@@ -324,6 +324,10 @@ func (m *model) drawPath(r rect) {
 	room := max(1, h/per)
 	m.list.clamp(len(m.path), room)
 	focused := !m.detailFocus || !m.detailShown()
+	timed := false // a snapshot does not tell how long reading took
+	for _, i := range m.path {
+		timed = timed || m.view.r.Hops[i].TookMS > 0
+	}
 	y := r.y
 	for k := m.list.top; k < len(m.path) && k < m.list.top+room; k++ {
 		hop := &m.view.r.Hops[m.path[k]]
@@ -346,13 +350,8 @@ func (m *model) drawPath(r rect) {
 		at += kw + 1
 		// At the right: what changed, the branch, the state, the time.
 		tail := word(hop.State)
-		if hop.State == trace.OK && !isChanged && r.w < 60 {
-			tail = "OK"
-		}
-		if t := tookText(hop.TookMS); t != "" && r.w >= 50 {
+		if t := tookText(hop.TookMS); timed && r.w >= 50 {
 			tail += fmt.Sprintf(" %6s", t)
-		} else if r.w >= 50 {
-			tail += "       "
 		}
 		if isChanged {
 			tail = g.changed + " " + tail
@@ -365,7 +364,7 @@ func (m *model) drawPath(r rect) {
 		tw := width(tail)
 		c.text(end-tw, y, tw, tail, st)
 		nameW := end - tw - 1 - at
-		name := hopName(hop)
+		name := fitName(hopName(hop), nameW)
 		if m.lay.compact && width(name) < nameW-12 && hop.Summary != "" {
 			n := c.text(at, y, nameW, name, th.accent)
 			c.text(at+n+2, y, nameW-n-2, clean(hop.Summary), th.dim)

@@ -1,0 +1,92 @@
+package tui
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// openPTY returns both ends of a new pseudo-terminal of w x h cells.
+func openPTY(tb testing.TB, w, h int) (master, slave *os.File) {
+	tb.Helper()
+	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR|syscall.O_NOCTTY, 0)
+	if err != nil {
+		tb.Skipf("no pseudo-terminal: %v", err)
+	}
+	n, err := unix.IoctlGetInt(int(master.Fd()), unix.TIOCGPTN)
+	if err == nil {
+		err = unix.IoctlSetPointerInt(int(master.Fd()), unix.TIOCSPTLCK, 0)
+	}
+	if err != nil {
+		tb.Fatal(err)
+	}
+	slave, err = os.OpenFile(fmt.Sprintf("/dev/pts/%d", n), os.O_RDWR|syscall.O_NOCTTY, 0)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	if err := unix.IoctlSetWinsize(int(slave.Fd()), unix.TIOCSWINSZ, &unix.Winsize{Row: uint16(h), Col: uint16(w)}); err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { master.Close(); slave.Close() })
+	return master, slave
+}
+
+// BenchmarkFirstFrameOfTheProgram is the time from starting the whole program
+// on a demo world to the first frame, and to the verdict on the screen.
+func BenchmarkFirstFrameOfTheProgram(b *testing.B) {
+	bin := filepath.Join(b.TempDir(), "hoptrail")
+	if out, err := exec.Command("go", "build", "-trimpath", "-o", bin, "../cmd/hoptrail").CombinedOutput(); err != nil {
+		b.Fatalf("%v\n%s", err, out)
+	}
+	var frame, verdict time.Duration
+	for b.Loop() {
+		master, slave := openPTY(b, 120, 40)
+		cmd := exec.Command(bin, "demo", "ingress-http")
+		cmd.Env = append(os.Environ(), "TERM=xterm-256color", "LANG=C.UTF-8", "TMUX=")
+		cmd.Stdin, cmd.Stdout, cmd.Stderr = slave, slave, slave
+		cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
+		start := time.Now()
+		if err := cmd.Start(); err != nil {
+			b.Fatal(err)
+		}
+		var seen []byte
+		buf := make([]byte, 1<<16)
+		first := true
+		for !bytes.Contains(seen, []byte("REACHABLE")) {
+			n, err := master.Read(buf)
+			if err != nil {
+				b.Fatalf("%v after %q", err, seen)
+			}
+			seen = append(seen, buf[:n]...)
+			if first && bytes.Contains(seen, []byte("simple.baihl.io")) {
+				first = false
+				frame += time.Since(start)
+			}
+		}
+		verdict += time.Since(start)
+		if _, err := master.WriteString("q"); err != nil {
+			b.Fatal(err)
+		}
+		go func() { // what it still prints must not block it
+			for {
+				if _, err := master.Read(buf); err != nil {
+					return
+				}
+			}
+		}()
+		if err := cmd.Wait(); err != nil {
+			b.Fatal(err)
+		}
+		master.Close()
+		slave.Close()
+	}
+	b.ReportMetric(float64(frame.Milliseconds())/float64(b.N), "ms-to-frame")
+	b.ReportMetric(float64(verdict.Milliseconds())/float64(b.N), "ms-to-verdict")
+}
