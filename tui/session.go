@@ -80,7 +80,7 @@ func Run(ctx context.Context, s Session, in io.Reader, out io.Writer, env []stri
 	defer cancel()
 	m := newModel(ctx, s, newEnvironment(env))
 	opts := []tea.ProgramOption{
-		tea.WithContext(ctx), tea.WithInput(in), tea.WithOutput(out), tea.WithEnvironment(env), tea.WithFPS(30),
+		tea.WithContext(ctx), tea.WithInput(in), tea.WithOutput(out), tea.WithEnvironment(env),
 	}
 	if m.noColor {
 		opts = append(opts, tea.WithColorProfile(colorprofile.ASCII))

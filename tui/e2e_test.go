@@ -1,0 +1,486 @@
+package tui
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/hoptrail/hoptrail/trace"
+)
+
+// The tests in this file drive real programs in a real terminal: tmux. They are
+// skipped where there is no tmux, unless HOPTRAIL_REQUIRE holds "tmux".
+
+// programs are built once for all tests.
+var programs = sync.OnceValues(func() (map[string]string, error) {
+	dir, err := os.MkdirTemp("", "hoptrail-e2e-*")
+	if err != nil {
+		return nil, err
+	}
+	out := map[string]string{}
+	for name, pkg := range map[string]string{"hoptrail": "../cmd/hoptrail", "replay": "./e2e/replay"} {
+		out[name] = filepath.Join(dir, name)
+		if b, err := exec.Command("go", "build", "-trimpath", "-o", out[name], pkg).CombinedOutput(); err != nil {
+			return nil, fmt.Errorf("go build %s: %w\n%s", pkg, err, b)
+		}
+	}
+	return out, nil
+})
+
+// term is one terminal: a shell in a tmux of its own.
+type term struct {
+	t    *testing.T
+	sock string
+	dir  string // the shell's
+}
+
+func needTmux(t *testing.T) {
+	t.Helper()
+	if _, err := exec.LookPath("tmux"); err != nil {
+		if strings.Contains(os.Getenv("HOPTRAIL_REQUIRE"), "tmux") {
+			t.Fatal("tmux is required and not installed")
+		}
+		t.Skip("tmux is not installed")
+	}
+	if testing.Short() {
+		t.Skip("drives programs in tmux: not in short mode")
+	}
+}
+
+// newTerm starts a shell in a terminal of w x h cells. The programs are
+// $HOPTRAIL and $REPLAY, the sample reports in $SAMPLES.
+func newTerm(t *testing.T, w, h int) *term {
+	t.Helper()
+	needTmux(t)
+	bins, err := programs()
+	if err != nil {
+		t.Fatal(err)
+	}
+	samples, err := filepath.Abs("../internal/report/testdata/samples")
+	if err != nil {
+		t.Fatal(err)
+	}
+	// A socket's path must be short.
+	run, err := os.MkdirTemp("", "ht")
+	if err != nil {
+		t.Fatal(err)
+	}
+	x := &term{t: t, sock: filepath.Join(run, "s"), dir: t.TempDir()}
+	t.Cleanup(func() {
+		_ = exec.Command("tmux", "-S", x.sock, "kill-server").Run()
+		os.RemoveAll(run)
+	})
+	env := []string{
+		"PATH=" + os.Getenv("PATH"), "HOME=" + x.dir, "LANG=C.UTF-8", "LC_ALL=C.UTF-8", "PS1=ready> ", "HOPTRAIL=" + bins["hoptrail"],
+		"REPLAY=" + bins["replay"], "SAMPLES=" + samples, "TMPDIR=" + x.dir,
+	}
+	cmd := exec.Command("tmux", "-S", x.sock, "-f", "/dev/null", "-u", "new-session", "-d", "-x", fmt.Sprint(w), "-y", fmt.Sprint(h), "-c", x.dir, "bash", "--norc", "--noprofile", "-i")
+	cmd.Env = env
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("tmux: %v\n%s", err, out)
+	}
+	x.tmux("set-option", "-s", "set-clipboard", "on")
+	x.tmux("set-option", "-s", "escape-time", "20")
+	x.wait("ready>")
+	return x
+}
+
+func (x *term) tmux(args ...string) string {
+	x.t.Helper()
+	out, err := exec.Command("tmux", append([]string{"-S", x.sock}, args...)...).CombinedOutput()
+	if err != nil {
+		x.t.Fatalf("tmux %q: %v\n%s\n%s", args, err, out, x.screen())
+	}
+	return string(out)
+}
+
+func (x *term) screen() string {
+	out, err := exec.Command("tmux", "-S", x.sock, "capture-pane", "-p").Output()
+	if err != nil {
+		return "no screen: " + err.Error()
+	}
+	return strings.TrimRight(string(out), "\n")
+}
+
+// wait waits until the screen shows all of the texts.
+func (x *term) wait(texts ...string) string {
+	x.t.Helper()
+	return x.until(fmt.Sprintf("%q", texts), func(s string) bool {
+		for _, text := range texts {
+			if !strings.Contains(s, text) {
+				return false
+			}
+		}
+		return true
+	})
+}
+
+// gone waits until the screen does not show text.
+func (x *term) gone(text string) string {
+	x.t.Helper()
+	return x.until("no "+text, func(s string) bool { return !strings.Contains(s, text) })
+}
+
+func (x *term) until(what string, ok func(string) bool) string {
+	x.t.Helper()
+	deadline := time.Now().Add(30 * time.Second)
+	for {
+		s := x.screen()
+		if ok(s) {
+			return s
+		}
+		if time.Now().After(deadline) {
+			x.t.Fatalf("waited in vain for %s:\n%s", what, s)
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+}
+
+// sh types a command line into the shell.
+func (x *term) sh(line string) {
+	x.t.Helper()
+	x.tmux("send-keys", "-l", line)
+	x.tmux("send-keys", "Enter")
+}
+
+var tmuxKeys = strings.NewReplacer("shift+tab", "BTab", "ctrl+", "C-", "pgdown", "NPage", "pgup", "PPage", "esc", "Escape", "enter", "Enter",
+	"space", "Space", "tab", "Tab", "backspace", "BSpace", "delete", "DC", "home", "Home", "end", "End", "up", "Up", "down", "Down", "left", "Left", "right", "Right")
+
+// press presses keys, each by itself.
+func (x *term) press(keys ...string) *term {
+	x.t.Helper()
+	for _, k := range keys {
+		if len(k) == 1 {
+			x.tmux("send-keys", "-l", k)
+		} else {
+			x.tmux("send-keys", tmuxKeys.Replace(k))
+		}
+		if k == "esc" {
+			time.Sleep(80 * time.Millisecond) // else it begins a sequence
+		}
+	}
+	return x
+}
+
+// state is what a program may have left behind in the terminal.
+func (x *term) state() string {
+	return strings.TrimSpace(x.tmux("display-message", "-p", "alternate=#{alternate_on} cursor=#{cursor_flag} mouse=#{mouse_any_flag} keypad=#{keypad_flag} keys=#{keypad_cursor_flag} insert=#{insert_flag} origin=#{origin_flag}"))
+}
+
+// run runs a command line in the shell, calls drive when it has the terminal, and
+// checks after its end that the terminal is as before and the exit status.
+func (x *term) run(line string, status int, drive func()) {
+	x.t.Helper()
+	x.sh("clear; stty -g > before; echo above the program")
+	x.wait("above the program\nready>")
+	before := x.state()
+	x.sh(line + `; echo "status $?"; stty -g > after`)
+	drive()
+	s := x.wait("status ")
+	if !strings.Contains(s, fmt.Sprintf("status %d", status)) {
+		x.t.Errorf("%s: the exit status is not %d:\n%s", line, status, s)
+	}
+	if !strings.Contains(s, "above the program") {
+		x.t.Errorf("%s: what was on the screen before is gone:\n%s", line, s)
+	}
+	x.until("the prompt", func(s string) bool { return strings.HasSuffix(s, "ready>") })
+	if after := x.state(); after != before {
+		x.t.Errorf("%s: the terminal was left as %s, was %s", line, after, before)
+	}
+	a, err1 := os.ReadFile(filepath.Join(x.dir, "before"))
+	b, err2 := os.ReadFile(filepath.Join(x.dir, "after"))
+	if err1 != nil || err2 != nil || string(a) != string(b) {
+		x.t.Errorf("%s: the line discipline was left as %s, was %s (%v, %v)", line, b, a, err1, err2)
+	}
+}
+
+func TestTmuxDemoWorldsOpenAndLeaveTheirVerdict(t *testing.T) {
+	x := newTerm(t, 120, 40)
+	for _, tt := range []struct {
+		world   string
+		verdict string
+		status  int
+	}{
+		{"ingress-http", "REACHABLE", 0},
+		{"bookinfo", "REACHABLE", 0},
+		{"HT5002-selector", "UNREACHABLE", 1},
+		{"HT0001-no-gateway-dump", "UNDETERMINED", 3},
+	} {
+		x.run("$HOPTRAIL demo "+tt.world, tt.status, func() {
+			x.wait(tt.verdict, "Path ", "q quit")
+			if s := x.state(); !strings.Contains(s, "alternate=1") {
+				t.Errorf("%s: not on the alternate screen: %s", tt.world, s)
+			}
+			x.press("q")
+			x.wait(tt.verdict, "status")
+		})
+	}
+}
+
+func TestTmuxEveryKeyIsPressed(t *testing.T) {
+	x := newTerm(t, 120, 40)
+	leave := map[string]bool{"q": true, "Q": true, "ctrl+c": true}
+	pressed := map[keyContext]int{}
+	x.run("$REPLAY -follow 5ms -dir . $SAMPLES/branches.json $SAMPLES/ingress.json", 0, func() {
+		x.wait("DEGRADED")
+		x.press("r")
+		x.wait("REACHABLE", "#2")
+		open := map[keyContext]struct {
+			keys []string
+			sign string
+		}{
+			ctxMain: {nil, "http://"}, ctxWays: {[]string{"["}, "DEGRADED"}, ctxList: {[]string{"c"}, "─ Copy"}, ctxPage: {[]string{"?"}, "─ Keys"},
+			ctxForm: {[]string{"E"}, "Edit the question"}, ctxPalette: {[]string{":"}, "─ Do "}, ctxLine: {[]string{"/"}, "cancel"},
+		}
+		for _, b := range keyTable() {
+			for _, k := range b.keys {
+				if b.ctx == ctxMain && leave[k] {
+					continue
+				}
+				// From the same place each time: nothing open, the first tab.
+				x.press("esc", "esc", "esc", "]", "1")
+				switch b.ctx {
+				case ctxMain:
+				case ctxWays:
+					x.press("[")
+					x.wait("DEGRADED")
+					x.press("B")
+					x.wait("All ways")
+				case ctxLine:
+					x.press("/")
+				default:
+					x.press(open[b.ctx].keys...)
+					x.wait(open[b.ctx].sign)
+				}
+				x.press(k)
+				pressed[b.ctx]++
+				switch {
+				case k == "ctrl+z":
+					x.wait("Stopped")
+					x.sh("fg")
+					x.wait("Path ")
+				case b.ctx == ctxMain && k == "F":
+					x.wait("FOLLOW", "/line/")
+					x.press("esc", "F")
+					x.gone("FOLLOW")
+				case b.ctx == ctxMain && k == "L":
+					x.wait("LIVE")
+					x.press("L")
+					x.gone("LIVE")
+				case b.ctx == ctxMain && k == "space":
+					x.wait("FROZEN")
+					x.press("space")
+					x.gone("FROZEN")
+				case b.ctx == ctxMain && k == "p":
+					x.wait("PRIVACY")
+					x.press("p")
+					x.gone("PRIVACY")
+				case b.ctx == ctxMain && (k == "+" || k == "_" || k == "-"):
+					x.press("esc", "esc")
+				case b.ctx == ctxForm && k == "enter":
+					x.wait("Path ")
+				}
+			}
+		}
+		x.press("esc", "esc", "esc")
+		x.wait("Path ", "q quit")
+		x.press("q")
+	})
+	for _, c := range contextTitles {
+		if pressed[c.ctx] == 0 {
+			t.Errorf("no key was pressed %s", c.title)
+		}
+	}
+	x.run("$REPLAY $SAMPLES/fault.json", 0, func() {
+		x.wait("UNREACHABLE")
+		x.press("Q")
+		x.wait("VERDICT  UNREACHABLE", "HT5002")
+	})
+}
+
+func TestTmuxResizeAtAnyTime(t *testing.T) {
+	x := newTerm(t, 120, 40)
+	x.run("$REPLAY $SAMPLES/branches.json", 0, func() {
+		x.wait("DEGRADED")
+		for _, s := range [][2]int{{80, 24}, {60, 20}, {40, 10}, {200, 50}, {100, 12}, {43, 40}} {
+			x.tmux("resize-window", "-x", fmt.Sprint(s[0]), "-y", fmt.Sprint(s[1]))
+			x.wait("DEGRADED")
+			x.press("B")
+			x.wait("All ways")
+			x.press("esc")
+			x.gone("All ways")
+		}
+		x.tmux("resize-window", "-x", "39", "-y", "9")
+		x.wait("terminal 39x9, need 40x10;", "run with -o text")
+		x.tmux("resize-window", "-x", "120", "-y", "40")
+		x.wait("DEGRADED", "[1 Summary]")
+		x.press("q")
+	})
+}
+
+func TestTmuxCopyReachesTheClipboard(t *testing.T) {
+	x := newTerm(t, 120, 40)
+	copies := func() {
+		x.wait("UNREACHABLE")
+		x.press("f")
+		x.wait("Fixes")
+		x.press("j", "enter")
+		x.wait("copied the fix")
+		if got := x.tmux("show-buffer"); got != "kubectl -n simple get pods --show-labels" {
+			t.Errorf("the clipboard holds %q", got)
+		}
+		x.tmux("delete-buffer")
+		x.press("q")
+	}
+	x.run("$REPLAY $SAMPLES/fault.json", 0, copies)
+	// As over ssh from within nothing: only the terminal can take it.
+	x.run("env -u TMUX SSH_CONNECTION=x TERM=xterm-256color $REPLAY $SAMPLES/fault.json", 0, copies)
+	x.run("env -u TMUX TERM=linux $REPLAY $SAMPLES/fault.json", 0, func() {
+		x.wait("UNREACHABLE")
+		x.press("c", "1")
+		s := x.wait("copied name", "to file ")
+		path := regexp.MustCompile(`file (\S+\.txt)`).FindStringSubmatch(s)
+		if path == nil {
+			t.Fatalf("no file is named:\n%s", s)
+		}
+		if data, err := os.ReadFile(path[1]); err != nil || string(data) != "outbound|80||simple.simple.svc.cluster.local" {
+			t.Errorf("the file holds %q, %v", data, err)
+		}
+		x.press("q")
+	})
+}
+
+func TestTmuxExportsOfTheRealProgram(t *testing.T) {
+	x := newTerm(t, 100, 30)
+	x.run("$HOPTRAIL demo HT5002-selector", 1, func() {
+		x.wait("UNREACHABLE")
+		for n, ext := range []string{"json", "md", "tar.gz"} {
+			x.press("e")
+			x.wait("─ Export")
+			x.press(fmt.Sprint(n + 1))
+			x.wait("wrote ", ext)
+			files, err := filepath.Glob(filepath.Join(x.dir, "*."+ext))
+			if err != nil || len(files) != 1 {
+				t.Fatalf("files of %s: %v, %v", ext, files, err)
+			}
+			if ext == "json" {
+				data, err := os.ReadFile(files[0])
+				r := trace.Report{}
+				if err == nil {
+					err = json.Unmarshal(data, &r)
+				}
+				if err != nil || r.Verdict != trace.Unreachable {
+					t.Errorf("the exported report: %v, verdict %q", err, r.Verdict)
+				}
+			}
+			x.press("esc")
+		}
+		x.press("q")
+	})
+	x.run("$HOPTRAIL trace http://192.168.170.137:31373/simple/httpserver -H 'host: simple.baihl.io' --snapshot *.tar.gz", 1, func() {
+		x.wait("UNREACHABLE", "HT5002")
+		x.press("q")
+	})
+}
+
+func TestTmuxCtrlC(t *testing.T) {
+	x := newTerm(t, 100, 30)
+	x.run("$REPLAY -hang $SAMPLES/fault.json", 130, func() {
+		x.wait("Path  6 hops", "reading hop h6")
+		x.press("ctrl+c")
+		x.wait("CANCELLED", "Path  6 hops")
+		x.press("ctrl+c")
+	})
+	x.run("$REPLAY $SAMPLES/fault.json", 130, func() {
+		x.wait("UNREACHABLE")
+		x.press("?")
+		x.wait("─ Keys")
+		x.press("ctrl+c")
+	})
+}
+
+func TestTmuxAPanicLeavesTheTerminalUsable(t *testing.T) {
+	x := newTerm(t, 120, 50)
+	x.run("$REPLAY -crash draw -every 50ms $SAMPLES/fault.json 2>crash.log", 2, func() {})
+	if log, err := os.ReadFile(filepath.Join(x.dir, "crash.log")); err != nil || !strings.Contains(string(log), "drawing broke") {
+		t.Errorf("the panic is not told: %q, %v", log, err)
+	}
+	x.run("$REPLAY -crash trace $SAMPLES/fault.json", 0, func() {
+		x.wait("NO ANSWER", "internal error: the trace broke")
+		x.press("q")
+	})
+	x.run("$REPLAY -crash follow -follow 1ms $SAMPLES/fault.json", 0, func() {
+		x.wait("UNREACHABLE")
+		x.press("F")
+		x.wait("following stopped: internal error: following broke")
+		x.press("q")
+	})
+	x.run("$REPLAY -hang $SAMPLES/fault.json & sleep 0.3; kill -TERM $!; wait $!; true", 0, func() {})
+}
+
+func TestTmuxLive(t *testing.T) {
+	x := newTerm(t, 120, 40)
+	x.run("$REPLAY -every 1s $SAMPLES/ingress.json $SAMPLES/fault.json", 0, func() {
+		x.wait("REACHABLE", "LIVE 1s", "#1")
+		x.wait("UNREACHABLE", "#2", "changed since", "gone: ")
+		x.press("space")
+		x.wait("FROZEN")
+		x.press("space", "L")
+		x.gone("LIVE")
+		x.press("[")
+		x.wait("EARLIER")
+		x.press("q")
+	})
+}
+
+func TestTmuxHostileBytesStayText(t *testing.T) {
+	x := newTerm(t, 120, 40)
+	title := x.tmux("display-message", "-p", "#{pane_title}")
+	x.run("$REPLAY $SAMPLES/hostile.json", 0, func() {
+		x.wait(`\x1b[7m`, "購物車")
+		for _, k := range []string{"2", "3", "4", "5"} {
+			x.press(k)
+		}
+		x.press("1", "q")
+	})
+	if now := x.tmux("display-message", "-p", "#{pane_title}"); strings.Contains(now, "owned") || len(now) > len(title)+60 {
+		t.Errorf("the title is %q, was %q", now, title)
+	}
+}
+
+func TestTmuxColoursAndCharacters(t *testing.T) {
+	x := newTerm(t, 100, 30)
+	colour := regexp.MustCompile("\x1b\\[[0-9;]*[34][0-9]")
+	styled := func() string { return x.tmux("capture-pane", "-p", "-e") }
+	x.run("$REPLAY $SAMPLES/fault.json", 0, func() {
+		x.wait("✗ UNREACHABLE")
+		if !colour.MatchString(styled()) {
+			t.Error("there is no colour")
+		}
+		x.press("q")
+	})
+	x.run("NO_COLOR=yes $REPLAY $SAMPLES/fault.json", 0, func() {
+		x.wait("✗ UNREACHABLE")
+		if s := styled(); colour.MatchString(s) {
+			t.Errorf("there is colour: %q", colour.FindString(s))
+		}
+		x.press("q")
+	})
+	x.run("RUNEWIDTH_EASTASIAN=1 $REPLAY $SAMPLES/fault.json", 0, func() {
+		s := x.wait("x UNREACHABLE")
+		for _, r := range s {
+			if r > 0x7e {
+				t.Errorf("%q is on an ASCII screen", r)
+			}
+		}
+		x.press("q")
+	})
+	x.run("$HOPTRAIL demo ingress-http | tail -1000", 0, func() { x.wait("VERDICT  REACHABLE") })
+}
