@@ -137,7 +137,7 @@ func keyTable() []binding {
 			help: "go to the other pane", run: do(func(m *model) { m.detailFocus = !m.detailFocus }), off: noPath},
 		{ctx: ctxMain, group: move, keys: []string{"enter"}, name: "open", short: "open",
 			help: "open the hop, the log line, or follow the branch under the cursor", run: (*model).enter, off: noPath},
-		{ctx: ctxMain, group: move, keys: []string{"esc"}, name: "back",
+		{ctx: ctxMain, group: move, keys: []string{"esc", "ctrl+g"}, name: "back",
 			help: "end the search, leave the right pane, leave full screen", run: do((*model).back)},
 		{ctx: ctxMain, group: move, keys: []string{"g", "home"}, name: "first",
 			help: "first hop or line", run: func(m *model) tea.Cmd { return m.moveTo(0) }},
@@ -285,7 +285,7 @@ func keyTable() []binding {
 			}},
 		{ctx: ctxList, keys: []string{"c"}, name: "copy", short: "copy",
 			help: "copy the entry", run: (*model).copyItem},
-		{ctx: ctxList, keys: []string{"esc", "q"}, name: "close", short: "close",
+		{ctx: ctxList, keys: []string{"esc", "q", "ctrl+g"}, name: "close", short: "close",
 			help: "back", run: do((*model).close)},
 
 		{ctx: ctxPage, keys: []string{"j", "down"}, name: "down", short: "move", label: "j/k",
@@ -302,7 +302,7 @@ func keyTable() []binding {
 			help: "a page up", run: do(func(m *model) { m.moveTop(-max(1, m.h-6)) })},
 		{ctx: ctxPage, keys: []string{"c"}, name: "copy", short: "copy",
 			help: "copy the line", run: (*model).copyItem},
-		{ctx: ctxPage, keys: []string{"esc", "q", "enter", "?"}, name: "close", short: "close",
+		{ctx: ctxPage, keys: []string{"esc", "q", "enter", "?", "ctrl+g"}, name: "close", short: "close",
 			help: "back", run: do((*model).close)},
 
 		{ctx: ctxForm, keys: []string{"tab", "down"}, name: "next field", short: "field",
@@ -315,7 +315,7 @@ func keyTable() []binding {
 			help: "the previous known value", run: do(func(m *model) { m.top().(*form).offer(-1) })},
 		{ctx: ctxForm, keys: []string{"enter"}, name: "ask", short: "trace",
 			help: "trace this question", run: (*model).submitForm},
-		{ctx: ctxForm, keys: []string{"esc"}, name: "close", short: "close",
+		{ctx: ctxForm, keys: []string{"esc", "ctrl+g"}, name: "close", short: "close",
 			help: "back without change", run: do((*model).close)},
 
 		{ctx: ctxPalette, keys: []string{"down", "ctrl+n"}, name: "down", short: "down",
@@ -324,14 +324,14 @@ func keyTable() []binding {
 			help: "previous entry", run: do(func(m *model) { m.moveTop(-1) })},
 		{ctx: ctxPalette, keys: []string{"enter"}, name: "choose", short: "choose",
 			help: "do it", run: (*model).runPalette},
-		{ctx: ctxPalette, keys: []string{"esc"}, name: "close", short: "close",
+		{ctx: ctxPalette, keys: []string{"esc", "ctrl+g"}, name: "close", short: "close",
 			help: "back", run: do((*model).close)},
 
 		{ctx: ctxLine, keys: []string{"enter"}, name: "done", short: "done",
 			help: "keep the search, or set the filter"},
 		{ctx: ctxLine, keys: []string{"down"}, name: "next match", help: "next match"},
 		{ctx: ctxLine, keys: []string{"up"}, name: "previous match", help: "previous match"},
-		{ctx: ctxLine, keys: []string{"esc"}, name: "cancel", short: "cancel", help: "end the search, or leave the filter as it was"},
+		{ctx: ctxLine, keys: []string{"esc", "ctrl+g"}, name: "cancel", short: "cancel", help: "end the search, or leave the filter as it was"},
 	}
 	return t
 }

@@ -94,7 +94,7 @@ func TestEveryKeyDoesSomething(t *testing.T) {
 				}
 				d.press("J", "J")
 				d.press(open[b.ctx]...)
-				if b.ctx == ctxMain && k == "esc" {
+				if b.ctx == ctxMain && (k == "esc" || k == "ctrl+g") {
 					d.press("tab")
 				}
 				before := d.screen() + d.m.View().Content

@@ -520,7 +520,9 @@ func (m *model) progress(msg eventsMsg) tea.Cmd {
 	}
 	grown := false
 	for _, e := range msg.events {
-		t.reading = clean(e.Reading)
+		if t.reading = clean(e.Reading); e.Hop != nil {
+			t.reading = ""
+		}
 		if e.Hop != nil && m.partial != nil {
 			m.partial.grow(*e.Hop)
 			grown = true
@@ -1037,7 +1039,7 @@ func (m *model) togglePrivacy() tea.Cmd {
 // edit handles a key while a line is typed at the bottom.
 func (m *model) edit(key, text string) tea.Cmd {
 	switch key {
-	case "esc":
+	case "esc", "ctrl+g":
 		if m.editing == editSearch {
 			m.query, m.found = "", nil
 			m.findGen++

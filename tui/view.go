@@ -223,10 +223,7 @@ func (m *model) bannerRows() [][]span {
 	case m.view == nil && m.tracing == nil:
 		return [][]span{{{"preparing " + g.ellipsis, th.dim}}}
 	case m.view == nil || m.growing():
-		what := "starting"
-		if m.tracing != nil && m.tracing.reading != "" {
-			what = "reading " + m.tracing.reading
-		}
+		what := m.doing()
 		return [][]span{{{"tracing", th.title}, {g.sep + what, th.dim}}}
 	}
 	r := m.view.r
@@ -300,6 +297,17 @@ func (m *model) bannerRows() [][]span {
 
 // growing says whether what is drawn is a path not yet at its end.
 func (m *model) growing() bool { return m.view != nil && m.view == m.partial }
+
+// doing says what the trace under way does.
+func (m *model) doing() string {
+	switch {
+	case m.tracing != nil && m.tracing.reading != "":
+		return "reading " + m.tracing.reading
+	case len(m.path) > 0:
+		return "working out the next hop"
+	}
+	return "starting"
+}
 
 // staleText says that what is drawn is of an earlier run.
 func (m *model) staleText() string {
@@ -394,10 +402,7 @@ func (m *model) drawPath(r rect) {
 	}
 	switch {
 	case reading:
-		what := "starting"
-		if m.tracing.reading != "" {
-			what = "reading " + m.tracing.reading
-		}
+		what := m.doing()
 		c.put(r.x+2, y, 1, g.spinner[m.frame%len(g.spinner)], th.warn)
 		c.text(r.x+4, y, r.w-5, what+"  "+elapsed(m.now().Sub(m.tracing.started)), th.dim)
 	case len(m.path) == 0:
