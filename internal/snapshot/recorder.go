@@ -235,40 +235,37 @@ func (r *Recorder) files() ([]outFile, error) {
 }
 
 // mergeLists puts the parts of a list into one, by namespace and name; of an
-// object that is in several the one that was read first stays. Where a part is no
+// object that is in several the one that was read first stays. A whole list in
+// which all parts are as they were read is the file as it is. Where a part is no
 // list, that part is the file, so that a replay fails as the trace did.
 func mergeLists(ks []kept) []byte {
-	whole := -1
-	for i, k := range ks {
-		if k.Select == nil {
-			whole = i
-		}
-	}
 	var items []k8s.RawItem
-	seen := map[string]bool{}
-	added := 0
-	for i, k := range ks {
+	seen := map[string][]byte{}
+	var whole []k8s.RawItem
+	var wholeData []byte
+	for _, k := range ks {
 		part, err := k8s.Items(k.data)
 		if err != nil {
 			return k.data
 		}
+		if k.Select == nil && wholeData == nil {
+			whole, wholeData = part, k.data
+		}
 		for _, it := range part {
-			key := cmp.Or(it.UID, it.Kind+"/"+it.Namespace+"/"+it.Name)
-			if seen[key] {
-				continue
-			}
-			seen[key] = true
-			items = append(items, it)
-			if i != whole {
-				added++
+			key := it.Kind + "/" + it.Namespace + "/" + it.Name
+			if _, ok := seen[key]; !ok {
+				seen[key] = it.Raw
+				items = append(items, it)
 			}
 		}
 	}
-	if whole >= 0 && added == 0 {
-		return ks[whole].data
+	if len(whole) == len(items) && wholeData != nil && !slices.ContainsFunc(whole, func(it k8s.RawItem) bool {
+		return !bytes.Equal(seen[it.Kind+"/"+it.Namespace+"/"+it.Name], it.Raw)
+	}) {
+		return wholeData
 	}
 	slices.SortStableFunc(items, func(a, b k8s.RawItem) int {
-		return cmp.Or(strings.Compare(a.Namespace, b.Namespace), strings.Compare(a.Name, b.Name), strings.Compare(a.UID, b.UID))
+		return cmp.Or(strings.Compare(a.Kind, b.Kind), strings.Compare(a.Namespace, b.Namespace), strings.Compare(a.Name, b.Name))
 	})
 	raws := make([][]byte, len(items))
 	for i, it := range items {

@@ -284,6 +284,35 @@ func TestAReplayAnswersWhatWasAskedAndOwnsUpToTheRest(t *testing.T) {
 	}
 }
 
+func TestObjectsThatShareAUIDAreNotMergedIntoOne(t *testing.T) {
+	a := trace.Selector{Namespace: "n", Name: "a"}
+	b := trace.Selector{Namespace: "n", Name: "b"}
+	list := func(name string) string {
+		return `{"kind":"List","items":[{"kind":"Pod","apiVersion":"v1","metadata":{"name":"` + name + `","namespace":"n","uid":"same"}}]}`
+	}
+	path := filepath.Join(t.TempDir(), "x")
+	rec, err := NewRecorder(bySelection{a: list("a"), b: list("b")}, path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, sel := range []trace.Selector{b, a} {
+		if _, err := rec.Observe(t.Context(), trace.Query{Area: trace.AreaCluster, File: "pods", Select: sel}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := rec.Close(); err != nil {
+		t.Fatal(err)
+	}
+	data, err := os.ReadFile(filepath.Join(path, "cluster", "pods.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	items, err := k8s.Items(data)
+	if err != nil || len(items) != 2 || items[0].Name != "a" {
+		t.Errorf("%v, %v", items, err)
+	}
+}
+
 func TestAnswersToSeveralVantagesAreKeptApart(t *testing.T) {
 	answer := func(ip string) string {
 		return `{"answers":[{"name":"a.","type":"A","ttl":1,"values":["` + ip + `"]}]}`
