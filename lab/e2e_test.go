@@ -567,6 +567,95 @@ func TestLimitedUsersGetWhatTheirRightsAllow(t *testing.T) {
 	}
 }
 
+func TestACaptureAnswersOtherQuestionsToo(t *testing.T) {
+	l := start(t, Config{World: world(t, "seed/ingress-http")})
+	bin, err := hoptrail()
+	if err != nil {
+		t.Fatal(err)
+	}
+	snap := filepath.Join(t.TempDir(), "ticket.tar.gz")
+	cmd := exec.CommandContext(t.Context(), bin, "capture", "http://simple.baihl.io:31373/simple/httpserver", "-f", snap, "--kubeconfig", l.Kubeconfig(""), "--resolver", l.Resolver())
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("capture: %v\n%s", err, out)
+	}
+	for _, c := range cases(t, "seed/ingress-http") {
+		if strings.HasPrefix(c.Name, "nodeport-") || c.Name == "unknown-path" || c.Name == "unknown-host" {
+			t.Run(c.Name, func(t *testing.T) { checkExpected(t, c, runTrace(t, append(c.args(), "--snapshot", snap)...)) })
+		}
+	}
+	data, err := exec.CommandContext(t.Context(), "tar", "xzOf", snap).Output()
+	if err != nil || !bytes.Contains(data, []byte("KUBE-SVC-G6D3V5KS3PXPUEDS")) {
+		t.Errorf("the snapshot holds no rules of the kernel: %v", err)
+	}
+	if token := l.tokens["admin"]; bytes.Contains(data, []byte(token)) {
+		t.Error("the snapshot holds the user's token")
+	}
+}
+
+func TestKubectlFindsThePlugin(t *testing.T) {
+	kubectl, err := exec.LookPath("kubectl")
+	if err != nil {
+		t.Skip("no kubectl on this machine")
+	}
+	l := start(t, Config{World: world(t, "seed/ingress-http")})
+	bin, err := hoptrail()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	if err := os.Symlink(bin, filepath.Join(dir, "kubectl-hoptrail")); err != nil {
+		t.Fatal(err)
+	}
+	helper, err := filepath.Abs("../docs/kubectl_complete-hoptrail")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(helper, filepath.Join(dir, "kubectl_complete-hoptrail")); err != nil {
+		t.Fatal(err)
+	}
+	run := func(args ...string) string {
+		cmd := exec.CommandContext(t.Context(), kubectl, args...)
+		cmd.Env = append(os.Environ(), "PATH="+dir+":"+os.Getenv("PATH"), "KUBECONFIG="+l.Kubeconfig(""))
+		out, err := cmd.CombinedOutput()
+		if err != nil {
+			t.Errorf("kubectl %q: %v\n%s", args, err, out)
+		}
+		return string(out)
+	}
+	if out := run("hoptrail", "http://simple.baihl.io:31373/simple/httpserver", "--resolver", l.Resolver(), "-o", "name"); !strings.Contains(out, "pod/simple/simple-fb6498fdb-rmdg2") {
+		t.Errorf("-o name: %s", out)
+	}
+	if out := run("hoptrail", "--help"); !strings.Contains(out, "kubectl hoptrail TARGET") {
+		t.Errorf("help: %s", out)
+	}
+	if out := run("__complete", "hoptrail", "http"); !strings.Contains(out, "http://simple.baihl.io/") {
+		t.Errorf("completion: %s", out)
+	}
+	// The lab's cluster is one for kubectl as well.
+	if out := run("logs", "-n", "istio-system", "istio-ingressgateway-576c469c96-spndl"); !strings.Contains(out, "GET /simple/httpserver") {
+		t.Errorf("logs: %s", out)
+	}
+	if out := run("exec", "-n", "kube-system", "kube-proxy-baihl-node", "--", "iptables-save", "-t", "nat"); !strings.Contains(out, "KUBE-SVC-G6D3V5KS3PXPUEDS") {
+		t.Errorf("rules: %s", out)
+	}
+}
+
+func TestAPodsNamesAreAskedOfTheClustersDNS(t *testing.T) {
+	l := start(t, Config{World: world(t, "seed/bookinfo")})
+	r := trace(t, l, "", "http://bookinfo.example.com/productpage", "--from", "pod:bookinfo/productpage-v1-6c8d9f7b54-p2wqd")
+	var said string
+	for _, h := range r.Hops {
+		for _, e := range h.Evidence {
+			if h.Kind == "dns" {
+				said += e.Excerpt + "\n"
+			}
+		}
+	}
+	if !strings.Contains(said, "198.51.100.20") || !strings.Contains(said, "kube-system/coredns-") {
+		t.Errorf("the answer is not the cluster DNS's: %q\n%s", said, r.outline())
+	}
+}
+
 func TestATraceThatIsCutOffEndsInTimeAndSaysWhatItMissed(t *testing.T) {
 	l := start(t, Config{World: world(t, "seed/ingress-http")})
 	const target = "http://simple.baihl.io:31373/simple/httpserver"
