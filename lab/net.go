@@ -255,7 +255,7 @@ func (l *Lab) listenPods() error {
 				continue // a line for each worker of the same socket
 			}
 			if err != nil {
-				return fmt.Errorf("Pod %s: %w", p.key(), err)
+				return fmt.Errorf("sockets of Pod %s: %w", p.key(), err)
 			}
 			go greet(ln, "pod "+p.key()+"\n")
 		}

@@ -238,14 +238,25 @@ func TestWhatIsForbiddenNamesTheRightThatIsMissing(t *testing.T) {
 		verb, resource, in string
 		command, why       string
 	}{
-		{clusterQuery("endpointslices.discovery.k8s.io", trace.Selector{}), "list", "endpointslices", "",
-			"kubectl create clusterrole hoptrail-endpointslices --verb=list --resource=endpointslices.discovery.k8s.io && kubectl create clusterrolebinding hoptrail-endpointslices --clusterrole=hoptrail-endpointslices --user=alice", "at the cluster scope"},
-		{trace.Query{Area: trace.AreaProxy, Namespace: "ns", Name: "p", File: "access.log"}, "get", "pods/log", "ns",
-			"kubectl create -n ns role hoptrail-pods-log --verb=get --resource=pods/log && kubectl create -n ns rolebinding hoptrail-pods-log --role=hoptrail-pods-log --user=alice", "pods/log"},
-		{trace.Query{Area: trace.AreaProxy, Namespace: "ns", Name: "p", File: "config_dump.json"}, "create", "pods/portforward", "ns",
-			"kubectl create -n ns role hoptrail-pods-portforward --verb=create --resource=pods/portforward && kubectl create -n ns rolebinding hoptrail-pods-portforward --role=hoptrail-pods-portforward --user=alice", "pods/portforward"},
-		{trace.Query{Area: trace.AreaPod, Namespace: "ns", Name: "p", File: "ss.txt"}, "create", "pods/exec", "ns",
-			"kubectl create -n ns role hoptrail-pods-exec --verb=create --resource=pods/exec && kubectl create -n ns rolebinding hoptrail-pods-exec --role=hoptrail-pods-exec --user=alice", "pods/exec"},
+		{
+			clusterQuery("endpointslices.discovery.k8s.io", trace.Selector{}), "list", "endpointslices", "",
+			"kubectl create clusterrole hoptrail-endpointslices --verb=list --resource=endpointslices.discovery.k8s.io && kubectl create clusterrolebinding hoptrail-endpointslices --clusterrole=hoptrail-endpointslices --user=alice", "at the cluster scope",
+		},
+		{
+			trace.Query{Area: trace.AreaProxy, Namespace: "ns", Name: "p", File: "access.log"},
+			"get", "pods/log", "ns",
+			"kubectl create -n ns role hoptrail-pods-log --verb=get --resource=pods/log && kubectl create -n ns rolebinding hoptrail-pods-log --role=hoptrail-pods-log --user=alice", "pods/log",
+		},
+		{
+			trace.Query{Area: trace.AreaProxy, Namespace: "ns", Name: "p", File: "config_dump.json"},
+			"create", "pods/portforward", "ns",
+			"kubectl create -n ns role hoptrail-pods-portforward --verb=create --resource=pods/portforward && kubectl create -n ns rolebinding hoptrail-pods-portforward --role=hoptrail-pods-portforward --user=alice", "pods/portforward",
+		},
+		{
+			trace.Query{Area: trace.AreaPod, Namespace: "ns", Name: "p", File: "ss.txt"},
+			"create", "pods/exec", "ns",
+			"kubectl create -n ns role hoptrail-pods-exec --verb=create --resource=pods/exec && kubectl create -n ns rolebinding hoptrail-pods-exec --role=hoptrail-pods-exec --user=alice", "pods/exec",
+		},
 	} {
 		nr := notRead(t, s, c.q)
 		if nr.Verb != c.verb || nr.Resource != c.resource || nr.Namespace != c.in {

@@ -76,7 +76,7 @@ func (s *Source) debugFile(ctx context.Context, q trace.Query) ([]byte, error) {
 		}
 		done, err := containerDone(pod, container)
 		if err != nil {
-			return nil, fmt.Errorf("Pod %s/%s on node %s: %w", d.namespace, d.name, q.Name, err)
+			return nil, fmt.Errorf("debug Pod %s/%s on node %s: %w", d.namespace, d.name, q.Name, err)
 		}
 		if done {
 			break
@@ -246,7 +246,7 @@ func (s *Source) removeDebugPods() error {
 		cancel()
 		var api *apiError
 		if err != nil && !(errors.As(err, &api) && api.code == http.StatusNotFound) {
-			errs = append(errs, fmt.Errorf("Pod %s/%s was not removed: %w; run kubectl -n %s delete pod %s", d.namespace, d.name, err, d.namespace, d.name))
+			errs = append(errs, fmt.Errorf("debug Pod %s/%s was not removed: %w; run kubectl -n %s delete pod %s", d.namespace, d.name, err, d.namespace, d.name))
 			continue
 		}
 		s.tell("removed Pod %s/%s", d.namespace, d.name)

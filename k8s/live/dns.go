@@ -336,7 +336,7 @@ func (s *Source) podResolver(ctx context.Context, ns, name, host string) ([]stri
 	if !cluster {
 		// The Pod asks what its node asks, or servers of its own: from here they
 		// may answer otherwise, so it is not ours to say.
-		return nil, nil, fmt.Errorf("Pod %s/%s does not use the cluster's DNS (dnsPolicy %s); resolve the name in it, or give --resolve", ns, name, pod.Spec.DNSPolicy)
+		return nil, nil, fmt.Errorf("the Pod %s/%s does not use the cluster's DNS (dnsPolicy %s); resolve the name in it, or give --resolve", ns, name, pod.Spec.DNSPolicy)
 	}
 	q := trace.Query{Area: trace.AreaCluster, File: "pods", Select: trace.Selector{Namespace: "kube-system", Labels: "k8s-app=kube-dns"}}
 	obs, err := s.Observe(ctx, q)

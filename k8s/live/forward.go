@@ -138,7 +138,6 @@ type forwardConn struct {
 	s         *Source
 	said      chan struct{}
 	message   string
-	timer     *time.Timer
 	timedOut  atomic.Bool
 	closed    sync.Once
 }

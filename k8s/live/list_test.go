@@ -15,17 +15,32 @@ func TestSplitListKeepsObjectsAndDropsWhatIsNotForASnapshot(t *testing.T) {
 		want     []string
 		cont     string
 	}{
-		{"items get their kind", `{"kind":"PodList","apiVersion":"v1","metadata":{"resourceVersion":"7"},"items":[{"metadata":{"name":"a"}}]}`, false,
-			[]string{`{"metadata":{"name":"a"},"apiVersion":"v1","kind":"Pod"}`}, ""},
-		{"items keep their kind", `{"kind":"GatewayList","apiVersion":"networking.istio.io/v1","items":[{"apiVersion":"networking.istio.io/v1","kind":"Gateway","spec":{}}]}`, false,
-			[]string{`{"apiVersion":"networking.istio.io/v1","kind":"Gateway","spec":{}}`}, ""},
-		{"managedFields go", `{"kind":"PodList","apiVersion":"v1","items":[{"metadata":{"name":"a","managedFields":[{"f:x":{}}],"labels":{"managedFields":"kept"}}}]}`, false,
-			[]string{`{"metadata":{"name":"a","labels":{"managedFields":"kept"}},"apiVersion":"v1","kind":"Pod"}`}, ""},
+		{
+			"items get their kind", `{"kind":"PodList","apiVersion":"v1","metadata":{"resourceVersion":"7"},"items":[{"metadata":{"name":"a"}}]}`, false,
+			[]string{`{"metadata":{"name":"a"},"apiVersion":"v1","kind":"Pod"}`},
+			"",
+		},
+		{
+			"items keep their kind", `{"kind":"GatewayList","apiVersion":"networking.istio.io/v1","items":[{"apiVersion":"networking.istio.io/v1","kind":"Gateway","spec":{}}]}`, false,
+			[]string{`{"apiVersion":"networking.istio.io/v1","kind":"Gateway","spec":{}}`},
+			"",
+		},
+		{
+			"managedFields go", `{"kind":"PodList","apiVersion":"v1","items":[{"metadata":{"name":"a","managedFields":[{"f:x":{}}],"labels":{"managedFields":"kept"}}}]}`, false,
+			[]string{`{"metadata":{"name":"a","labels":{"managedFields":"kept"}},"apiVersion":"v1","kind":"Pod"}`},
+			"",
+		},
 		{"the next page", `{ "kind" : "PodList" , "apiVersion":"v1", "metadata":{"continue":"a\"b"}, "items": null }`, false, nil, `a"b`},
-		{"a Secret keeps no value", `{"kind":"SecretList","apiVersion":"v1","items":[{"metadata":{"name":"s","annotations":{"last-applied":"{\"data\":{\"tls.key\":\"S\"}}"}},"data":{"tls.crt":"S","tls.key":"S"},"stringData":{"p":"S"},"type":"kubernetes.io/tls"}]}`, true,
-			[]string{`{"metadata":{"name":"s"},"data":{"tls.crt":"REDACTED","tls.key":"REDACTED"},"stringData":{"p":"REDACTED"},"type":"kubernetes.io/tls","apiVersion":"v1","kind":"Secret"}`}, ""},
-		{"keys that need quoting stay", `{"kind":"PodList","apiVersion":"v1","items":[{"metadata":{"managedFields":[],"a\u0007\"\\":1}}]}`, false,
-			[]string{`{"metadata":{"a\u0007\"\\":1},"apiVersion":"v1","kind":"Pod"}`}, ""},
+		{
+			"a Secret keeps no value", `{"kind":"SecretList","apiVersion":"v1","items":[{"metadata":{"name":"s","annotations":{"last-applied":"{\"data\":{\"tls.key\":\"S\"}}"}},"data":{"tls.crt":"S","tls.key":"S"},"stringData":{"p":"S"},"type":"kubernetes.io/tls"}]}`, true,
+			[]string{`{"metadata":{"name":"s"},"data":{"tls.crt":"REDACTED","tls.key":"REDACTED"},"stringData":{"p":"REDACTED"},"type":"kubernetes.io/tls","apiVersion":"v1","kind":"Secret"}`},
+			"",
+		},
+		{
+			"keys that need quoting stay", `{"kind":"PodList","apiVersion":"v1","items":[{"metadata":{"managedFields":[],"a\u0007\"\\":1}}]}`, false,
+			[]string{`{"metadata":{"a\u0007\"\\":1},"apiVersion":"v1","kind":"Pod"}`},
+			"",
+		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			items, cont, err := splitList([]byte(c.in), c.secret)

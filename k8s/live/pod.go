@@ -28,7 +28,7 @@ func (s *Source) podFile(ctx context.Context, q trace.Query) ([]byte, error) {
 		return nil, err
 	}
 	if pod.Status.Phase != "Running" {
-		return nil, fmt.Errorf("Pod %s/%s is %s: nothing can be run in it", q.Namespace, q.Name, orUnknown(pod.Status.Phase))
+		return nil, fmt.Errorf("the Pod %s/%s is %s: nothing can be run in it", q.Namespace, q.Name, orUnknown(pod.Status.Phase))
 	}
 	containers := pod.containers()
 	first := pod.proxyContainer()
@@ -65,7 +65,7 @@ func (s *Source) podFile(ctx context.Context, q trace.Query) ([]byte, error) {
 		}
 	}
 	if why == nil {
-		why = fmt.Errorf("Pod %s/%s has no running container", q.Namespace, q.Name)
+		why = fmt.Errorf("the Pod %s/%s has no running container", q.Namespace, q.Name)
 	}
 	return nil, why
 }

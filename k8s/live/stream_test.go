@@ -422,7 +422,7 @@ func TestAProgramWithoutTheRightsSaysSo(t *testing.T) {
 func TestNothingIsRunInAPodThatDoesNotRun(t *testing.T) {
 	f := newFake(t)
 	f.pod("ns", "p", `"spec":{"containers":[{"name":"app"}]},"status":{"phase":"Pending"}`)
-	if nr := notRead(t, f.source(Options{}), trace.Query{Area: trace.AreaPod, Namespace: "ns", Name: "p", File: "ss.txt"}); nr.Why != "Pod ns/p is Pending: nothing can be run in it" {
+	if nr := notRead(t, f.source(Options{}), trace.Query{Area: trace.AreaPod, Namespace: "ns", Name: "p", File: "ss.txt"}); nr.Why != "the Pod ns/p is Pending: nothing can be run in it" {
 		t.Errorf("why %q", nr.Why)
 	}
 }
