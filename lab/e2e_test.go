@@ -656,6 +656,49 @@ func TestAPodsNamesAreAskedOfTheClustersDNS(t *testing.T) {
 	}
 }
 
+func TestOnTheNodeItselfItsRulesAreReadThere(t *testing.T) {
+	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		t.Skip("no boot id on this machine")
+	}
+	w := world(t, "seed/ingress-http")
+	l := start(t, Config{World: w})
+	for _, name := range []string{"baihl-master", "baihl-node"} { // both are this machine, in namespaces of their own
+		where := "/api/v1/nodes/" + name
+		data, err := l.Do(t.Context(), "GET", where, nil)
+		var o object
+		if err != nil || json.Unmarshal(data, &o) != nil {
+			t.Fatal(err)
+		}
+		o["status"].(object)["nodeInfo"].(object)["bootID"] = strings.TrimSpace(string(boot))
+		if _, err := l.Do(t.Context(), "PUT", where+"/status", o); err != nil {
+			t.Fatal(err)
+		}
+	}
+	l.HangKubelets(true) // nothing can be run in a Pod
+	bin, err := hoptrail()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), "ip", "netns", "exec", l.NodeNamespace("baihl-master"), bin,
+		"http://10.96.190.18/simple/httpserver", "--from", "node:baihl-master", "-H", "Host: simple.baihl.io",
+		"--kubeconfig", l.Kubeconfig(""), "--request-timeout", "500ms", "-o", "json")
+	out, _ := cmd.Output() // undetermined further on: the other node is not this one
+	r := result{}
+	if err := json.Unmarshal(out, &r.report); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	read := func(what string) bool {
+		return slices.ContainsFunc(r.Collected.Read, func(n struct{ What string }) bool { return n.What == what })
+	}
+	if !read("nodes/baihl-master/iptables-save.txt") || read("nodes/baihl-node/iptables-save.txt") {
+		t.Errorf("read were %v\n%s", r.Collected.Read, r.outline())
+	}
+	if got := r.shown("node", "dnat"); !slices.Contains(got, "10.10.1.4:8080") {
+		t.Errorf("DNAT to %q\n%s", got, r.outline())
+	}
+}
+
 func TestATraceThatIsCutOffEndsInTimeAndSaysWhatItMissed(t *testing.T) {
 	l := start(t, Config{World: world(t, "seed/ingress-http")})
 	const target = "http://simple.baihl.io:31373/simple/httpserver"

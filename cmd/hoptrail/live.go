@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/pflag"
 	_ "k8s.io/client-go/plugin/pkg/client/auth" // the ways of logging in that a kubeconfig may name
 
+	netfilter "github.com/hoptrail/hoptrail/iptables/live"
 	"github.com/hoptrail/hoptrail/k8s/live"
 	"github.com/hoptrail/hoptrail/trace"
 	"github.com/hoptrail/hoptrail/tui"
@@ -45,8 +46,17 @@ func liveSource(o clusterOptions, limit time.Duration, tell func(string)) (*live
 		Resolver: o.live.resolver, Timeout: limit / 10 * 9, ReadTimeout: o.live.readTimeout,
 		LogSince: o.live.logSince, LogTail: o.live.logTail,
 		NodeDebug: o.live.nodeDebug, NodeDebugImage: o.live.nodeDebugImage, Tell: tell,
-		UserAgent: "hoptrail/" + version(),
+		UserAgent: "hoptrail/" + version(), LocalNode: thisMachine,
 	})
+}
+
+// thisMachine reads the netfilter of this machine, where it is a node.
+func thisMachine(ctx context.Context) (map[string][]byte, map[string]error, error) {
+	state, err := new(netfilter.Reader).Read(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	return state.Files, state.NotRead, nil
 }
 
 // follow reads the logs of the proxies on the path of r as they are written,

@@ -58,9 +58,11 @@ type Options struct {
 	// Tell, when set, is told in one line what is created in the cluster and
 	// removed from it. It may be called from any goroutine.
 	Tell func(line string)
-	// LocalNode, when set, reads a node's file on this machine instead of with
-	// the programs of [trace.AreaNode] found in PATH.
-	LocalNode func(ctx context.Context, file string) ([]byte, error)
+	// LocalNode reads the state of this machine's netfilter, as files of a node,
+	// where this machine is the node; and says why others could not be read. nil
+	// runs the programs found in PATH instead, as it does for files of which this
+	// says nothing.
+	LocalNode func(ctx context.Context) (files map[string][]byte, notRead map[string]error, err error)
 	// UserAgent is sent with every request; empty is "hoptrail".
 	UserAgent string
 }

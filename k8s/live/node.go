@@ -44,9 +44,14 @@ const mostNodePods = 5
 // nodeReader finds, once, how the files of one node are read.
 type nodeReader struct {
 	once  sync.Once
-	local bool       // this machine is the node
-	pods  []*podInfo // that share the node's network, the likeliest to have tools first
-	err   error
+	local bool // this machine is the node
+
+	hereOnce sync.Once // what Options.LocalNode said
+	files    map[string][]byte
+	notRead  map[string]error
+	hereErr  error
+	pods     []*podInfo // that share the node's network, the likeliest to have tools first
+	err      error
 
 	mu      sync.Mutex
 	missing map[string]bool // pod, container and program that is not in it
@@ -75,7 +80,7 @@ func (s *Source) nodeFile(ctx context.Context, q trace.Query) ([]byte, error) {
 		}
 	})
 	if n.local {
-		return s.localFile(ctx, q.File, commands)
+		return s.localFile(ctx, n, q.File, commands)
 	}
 	n.batchOnce.Do(func() { s.execBatch(ctx, n) })
 	if data, ok := n.batch[q.File]; ok {
@@ -156,7 +161,7 @@ func (s *Source) execNode(ctx context.Context, n *nodeReader, q trace.Query, com
 }
 
 // batchFiles are what the walk asks of every node it comes to.
-var batchFiles = []string{"iptables-save.txt", "iptables-legacy-save.txt", "ipset-save.txt", "conntrack.txt", "conntrack-stats.txt", "ip-addr.json", "ip-route.json"}
+var batchFiles = []string{"iptables-save.txt", "iptables-legacy-save.txt", "conntrack.txt", "conntrack-stats.txt", "ip-addr.json", "ip-route.json"}
 
 // execBatch reads the files the walk will ask for in one go, where the likeliest
 // Pod has a shell. What it does not bring is read one by one.
@@ -310,7 +315,7 @@ func (s *Source) node(ctx context.Context, name string) (*nodeInfo, error) {
 // that this program runs in: the kernel's boot id is the node's, and so is an
 // address. Rights are needed to read rules: without root the answer is no.
 func (s *Source) isThisMachine(ctx context.Context, node string) bool {
-	if s.opts.LocalNode == nil && os.Geteuid() != 0 {
+	if os.Geteuid() != 0 {
 		return false
 	}
 	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
@@ -339,10 +344,19 @@ func (s *Source) isThisMachine(ctx context.Context, node string) bool {
 	return false
 }
 
-// localFile runs the program here.
-func (s *Source) localFile(ctx context.Context, file string, commands []command) ([]byte, error) {
+// localFile reads a file here.
+func (s *Source) localFile(ctx context.Context, n *nodeReader, file string, commands []command) ([]byte, error) {
 	if s.opts.LocalNode != nil {
-		return s.opts.LocalNode(ctx, file)
+		n.hereOnce.Do(func() { n.files, n.notRead, n.hereErr = s.opts.LocalNode(ctx) })
+		if n.hereErr != nil {
+			return nil, fmt.Errorf("on this machine, which is the node: %w", n.hereErr)
+		}
+		if data, ok := n.files[file]; ok {
+			return data, nil
+		}
+		if why := n.notRead[file]; why != nil {
+			return nil, fmt.Errorf("on this machine, which is the node: %w", why)
+		}
 	}
 	var why error
 	for _, c := range commands {
