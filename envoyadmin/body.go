@@ -2,6 +2,7 @@ package envoyadmin
 
 import (
 	"encoding/json"
+	"fmt"
 	"slices"
 	"strings"
 	"sync"
@@ -85,7 +86,8 @@ func (d *Dump) inlineRoutes(c *chain, i int) *routeEntry {
 				r = &routeEntry{inline: true}
 				r.section, r.item, r.outer, r.state, r.static = -1, -1, -1, active, true
 				end, err := jsonscan.Value(d.data, rc)
-				if err != nil || d.named(&r.entry, rc, end, "", "name", "name") != nil {
+				place := fmt.Sprintf("%s.filters[%d].%s", c.path(), i, strings.Join(path, "."))
+				if err != nil || d.named(&r.entry, rc, end, place, "name", "name") != nil {
 					r = nil
 				}
 				break

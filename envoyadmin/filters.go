@@ -46,7 +46,7 @@ var terminals = []string{"echo", "direct_response", "redis_proxy", "thrift_proxy
 // networkFilters passes the chain's filters in order.
 func (r *run) networkFilters(w *way, b *chainBody) {
 	filters := b.config.GetFilters()
-	source := func(i int) string { return fmt.Sprintf("%s.filters[%d]", r.chain.path(r.entry), i) }
+	source := func(i int) string { return fmt.Sprintf("%s.filters[%d]", r.chain.path(), i) }
 	tcpCluster := "" // filter state envoy.tcp_proxy.cluster
 	for i, f := range filters {
 		kind := filterType(f)

@@ -183,7 +183,6 @@ func (r *run) routeTable(w *way, b *chainBody, req *matcher.Request) (*routeEntr
 			w.doubt("the inline route table was not found in the dump")
 			return nil, false
 		}
-		e.field = join(r.chain.path(r.entry), "filters.typed_config.route_config")
 	case *hcmv3.HttpConnectionManager_Rds:
 		name := s.Rds.GetRouteConfigName()
 		w.out.RouteConfig = name
@@ -502,7 +501,7 @@ func (r *run) filterSource(s *httpfilter.Step) (string, []byte) {
 				if jsonscan.Text(d.data, jsonscan.Path(d.data, at, "name")) != s.Name {
 					return 0, nil
 				}
-				source = fmt.Sprintf("%s.filters[%d].%s.http_filters[%d]", r.chain.path(r.entry), i, config, j)
+				source = fmt.Sprintf("%s.filters[%d].%s.http_filters[%d]", r.chain.path(), i, config, j)
 				end, err := jsonscan.Value(d.data, at)
 				if err == nil && s.Effect != httpfilter.Continue && s.Effect != httpfilter.Changes {
 					raw = d.object(at, end)

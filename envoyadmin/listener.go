@@ -125,6 +125,9 @@ func (d *Dump) byAddress(dst netip.AddrPort, suits func(*listenerEntry) bool) *l
 
 // accept finds the listener that the kernel gives the connection to.
 func (d *Dump) accept(dst netip.AddrPort) *listenerEntry {
+	if d.bare && len(d.listeners) == 1 && len(d.listeners[0].addrs) == 0 {
+		return d.listeners[0] // a piece of configuration without an address
+	}
 	return d.byAddress(dst, func(l *listenerEntry) bool { return l.bound })
 }
 
@@ -200,16 +203,17 @@ type chain struct {
 	match    *listenerv3.FilterChainMatch
 	unknown  []string
 	from, to int
+	of       *listenerEntry
 
 	body chainBody
 }
 
 // path is the chain's place in the dump.
-func (c *chain) path(l *listenerEntry) string {
+func (c *chain) path() string {
 	if c.index < 0 {
-		return join(l.path(), "default_filter_chain")
+		return join(c.of.path(), "default_filter_chain")
 	}
-	return join(l.path(), fmt.Sprintf("filter_chains[%d]", c.index))
+	return join(c.of.path(), fmt.Sprintf("filter_chains[%d]", c.index))
 }
 
 func join(a, b string) string {
@@ -257,7 +261,7 @@ func (d *Dump) parseListener(e *listenerEntry) *listener {
 				return 0, nil
 			}
 			return jsonscan.Array(b, at, func(n, at int) (int, error) {
-				c, err := d.chain(at, n)
+				c, err := d.chain(e, at, n)
 				if err == nil {
 					l.chains = append(l.chains, c)
 				}
@@ -267,7 +271,7 @@ func (d *Dump) parseListener(e *listenerEntry) *listener {
 			if b[at] != '{' {
 				return 0, nil
 			}
-			c, err := d.chain(at, -1)
+			c, err := d.chain(e, at, -1)
 			l.fallback = c
 			return 0, err
 		}
@@ -279,8 +283,8 @@ func (d *Dump) parseListener(e *listenerEntry) *listener {
 	return l
 }
 
-func (d *Dump) chain(at, n int) (*chain, error) {
-	c := &chain{index: n, from: at, match: &listenerv3.FilterChainMatch{}}
+func (d *Dump) chain(of *listenerEntry, at, n int) (*chain, error) {
+	c := &chain{of: of, index: n, from: at, match: &listenerv3.FilterChainMatch{}}
 	b := d.data
 	var err error
 	c.to, err = jsonscan.Object(b, at, func(k []byte, at int) (int, error) {

@@ -234,8 +234,12 @@ func (r *run) listener(w *way) {
 			fail(Step{Name: dst.String(), Why: fmt.Sprintf("no listener is bound to %s", dst)})
 			return
 		}
-		if from.internal == "" {
-			why = joinWords(why, fmt.Sprintf("bound to %s", from.addr()))
+		switch {
+		case from.internal != "":
+		case from.addr() == "":
+			why = joinWords(why, "the only listener of the file, which gives it no address")
+		case from.bound:
+			why = joinWords(why, "bound to "+from.addr())
 		}
 	default:
 		from = d.capture(dir)
@@ -459,7 +463,7 @@ func (r *run) filterChain(w *way) {
 	} else {
 		for _, c := range l.chains {
 			if len(c.unknown) > 0 {
-				w.step(Step{Kind: KindFilterChain, Name: c.name, Why: "its match holds what is not known here: " + strings.Join(c.unknown, "; "), State: StateUnknown, Source: c.path(r.entry)})
+				w.step(Step{Kind: KindFilterChain, Name: c.name, Why: "its match holds what is not known here: " + strings.Join(c.unknown, "; "), State: StateUnknown, Source: c.path()})
 				w.doubt("filter chain %s: match holds what is not known here: %s", c.title(), strings.Join(c.unknown, "; "))
 				w.end()
 				return
@@ -490,7 +494,7 @@ func (r *run) filterChain(w *way) {
 	}
 	r.chain = found
 	w.out.FilterChain = found.name
-	w.step(Step{Kind: KindFilterChain, Name: found.name, Why: found.title() + ": " + strings.Join(why, "; "), State: StateOK, Owner: r.d.chainOwners(r.entry, found), Source: found.path(r.entry), Object: r.d.object(found.from, found.to)})
+	w.step(Step{Kind: KindFilterChain, Name: found.name, Why: found.title() + ": " + strings.Join(why, "; "), State: StateOK, Owner: r.d.chainOwners(r.entry, found), Source: found.path(), Object: r.d.object(found.from, found.to)})
 	b := r.d.body(found)
 	if b.err != nil {
 		w.doubt("filter chain %s does not decode: %v", found.title(), b.err)

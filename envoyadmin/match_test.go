@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -245,4 +246,21 @@ func TestNearMissesNameTheOneReason(t *testing.T) {
 	if o.Error != NoCluster || len(o.NearMisses) != 2 || o.NearMisses[0].Why != "has subset v2, not v1" {
 		t.Errorf("%+v", o.NearMisses)
 	}
+}
+
+func TestCallsMayBeEvaluatedAtOnce(t *testing.T) {
+	inline := strings.Replace(hcm(""), `"rds":{"route_config_name":"r"}`, `"route_config":`+tableR, 1)
+	d := read(t, httpDump(inspector+`"filter_chains":[{"filters":[`+inline+`]}]`, tableR))
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			for _, c := range []Call{{}, {Path: "/x", Protocol: HTTP2}, {ConnectOnly: true}} {
+				c.Address = at80
+				if o := d.Match(c).Outcomes[0]; o.Verdict != Forward || !c.ConnectOnly && !strings.HasSuffix(o.Steps[2].Source, "filters[0].typed_config.route_config.virtual_hosts[0].routes[0]") {
+					t.Errorf("%+v", o)
+				}
+			}
+		})
+	}
+	wg.Wait()
 }
