@@ -124,7 +124,7 @@ func (m *opaque) option(p *parser, name string, not bool) bool {
 	m.words = append(m.words, "--"+name)
 	for p.i < len(p.words) && !p.isOption(p.i) {
 		w := p.words[p.i]
-		if p.quoted[p.i] || name == "string" {
+		if p.quoted[p.i] || name == "string" || strings.HasPrefix(w, "#") {
 			w = forceQuote(w)
 		} else if name == "u32" {
 			w = forceQuote(u32Text(w))
@@ -169,7 +169,7 @@ func (m *opaque) eval(w *walk, f *flow) answer {
 func (m *opaque) print(w *writer) {
 	if m.name == "" {
 		w.not(m.not)
-		w.word(m.words...)
+		w.raw(m.words...)
 		return
 	}
 	w.word("-m", m.name)
@@ -184,7 +184,7 @@ func (m *opaque) print(w *writer) {
 	case "time":
 		words = timeWords(words)
 	}
-	w.word(words...)
+	w.raw(words...)
 }
 
 // hashlimitWords orders the options of hashlimit as iptables-save does.
@@ -258,7 +258,8 @@ type nfacctMatch struct{ name string }
 func (m *nfacctMatch) module() string           { return "nfacct" }
 func (m *nfacctMatch) eval(*walk, *flow) answer { return yes }
 func (m *nfacctMatch) print(w *writer) {
-	w.word("-m", "nfacct", "--nfacct-name", "")
+	w.word("-m", "nfacct", "--nfacct-name")
+	w.raw("")
 	w.word(m.name)
 }
 
@@ -1137,9 +1138,11 @@ func (m *setMatch) eval(w *walk, f *flow) answer {
 
 func (m *setMatch) print(w *writer) {
 	w.word("-m", "set")
-	w.not(m.not)
-	w.word("--match-set", m.set, strings.Join(m.dirs, ","))
-	w.word(m.extra...)
+	if m.set != "" {
+		w.not(m.not)
+		w.word("--match-set", m.set, strings.Join(m.dirs, ","))
+	}
+	w.raw(m.extra...)
 }
 
 // ownerMatch is the owner module: who sends, in OUTPUT and POSTROUTING.

@@ -50,6 +50,8 @@ type Ruleset struct {
 	tag   uint64 // the bits of a slot that stand for the name
 	index atomic.Pointer[[]*table]
 	mend  sync.Mutex
+
+	careful atomic.Bool // indexed comparing names
 }
 
 // tables are in the order of the text.
@@ -137,10 +139,14 @@ func parse(name string, data []byte, tag uint64) (*Ruleset, error) {
 func (rs *Ruleset) reindex() {
 	rs.mend.Lock()
 	defer rs.mend.Unlock()
+	if rs.careful.Load() {
+		return
+	}
 	x := indexer{rs: rs, careful: true}
 	if x.run() == nil {
 		rs.index.Store(&x.tables)
 	}
+	rs.careful.Store(true)
 }
 
 type indexer struct {
@@ -525,15 +531,29 @@ func (t *table) find(rs *Ruleset, name string) *chain {
 	}
 	mask := uint64(len(t.slots) - 1)
 	hash := maphash.String(rs.seed, name)
+	clash := false
 	for h := hash & mask; ; h = (h + 1) & mask {
 		s := t.slots[h]
 		if s == 0 {
-			return nil
+			break
 		}
-		if c := &t.chains[s&indexMask-1]; (s^hash)&rs.tag == 0 && string(rs.text(c.name)) == name {
+		if (s^hash)&rs.tag != 0 {
+			continue
+		}
+		if c := &t.chains[s&indexMask-1]; string(rs.text(c.name)) == name {
 			return c
 		}
+		clash = true
 	}
+	if !clash || rs.careful.Load() {
+		return nil
+	}
+	// Another chain of the same hash may have taken this one's lines.
+	rs.reindex()
+	if t = rs.table(t.name); t == nil {
+		return nil
+	}
+	return t.find(rs, name)
 }
 
 // body returns the chain's lines, found when it is first asked for.

@@ -3,6 +3,7 @@ package iptables
 import (
 	"fmt"
 	"net/netip"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -353,35 +354,48 @@ func (p *parser) run() {
 // iptables does, and the module of the protocol where none was named.
 func (p *parser) option(name string, not bool) bool {
 	r := p.r
-	start := p.i
 	for i := len(r.matches) - 1; i >= r.late; i-- {
-		if r.matches[i].option(p, name, not) {
+		if p.try(r.matches[i], name, not) {
 			return true
 		}
-		p.i = start
 	}
-	if r.target != nil && r.target.option(p, name, not) {
+	if r.target != nil && p.try(r.target, name, not) {
 		return true
 	}
-	p.i = start
 	for i := min(r.late, len(r.matches)) - 1; i >= 0; i-- {
-		if r.matches[i].option(p, name, not) {
+		if p.try(r.matches[i], name, not) {
 			return true
 		}
-		p.i = start
 	}
 	if r.base.hasProto && !r.base.notProto {
 		implicit := map[uint8]string{6: "tcp", 17: "udp", 132: "sctp", 1: "icmp", 58: "icmp6", 33: "dccp", 136: "udplite", 50: "esp", 51: "ah", 135: "mh"}[r.base.proto]
 		loaded := slices.ContainsFunc(r.matches, func(m match) bool { return m.module() == implicit })
 		if implicit != "" && !loaded {
 			m := newMatch(implicit, r)
-			if m.option(p, name, not) {
+			if p.try(m, name, not) {
 				r.matches = append(r.matches, m)
 				return true
 			}
-			p.i = start
 		}
 	}
+	return false
+}
+
+// try gives an option to one module. A module that refuses it is as it was
+// before, and the parser stands where it stood.
+func (p *parser) try(m interface {
+	option(p *parser, name string, not bool) bool
+}, name string, not bool,
+) bool {
+	start := p.i
+	v := reflect.ValueOf(m).Elem()
+	was := reflect.New(v.Type()).Elem()
+	was.Set(v)
+	if m.option(p, name, not) {
+		return true
+	}
+	v.Set(was)
+	p.i = start
 	return false
 }
 
@@ -499,7 +513,18 @@ func (r *rule) String() string {
 // writer prints words as iptables-save does.
 type writer struct{ b strings.Builder }
 
+// word prints words that need no quotes, or only where they are strange.
 func (w *writer) word(words ...string) {
+	for _, s := range words {
+		if s == "" || s == "!" || s[0] == '#' || strings.ContainsAny(s, " \t\"") {
+			s = forceQuote(s)
+		}
+		w.raw(s)
+	}
+}
+
+// raw prints words that are quoted already where they need it.
+func (w *writer) raw(words ...string) {
 	for _, s := range words {
 		if w.b.Len() > 0 {
 			w.b.WriteByte(' ')
@@ -510,12 +535,12 @@ func (w *writer) word(words ...string) {
 
 func (w *writer) not(not bool) {
 	if not {
-		w.word("!")
+		w.raw("!")
 	}
 }
 
 // text prints a value that may need quotes.
-func (w *writer) text(s string) { w.word(quote(s)) }
+func (w *writer) text(s string) { w.raw(quote(s)) }
 
 func quote(s string) string {
 	safe := s != ""

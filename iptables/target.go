@@ -102,7 +102,6 @@ func (t *plainTarget) apply(w *walk, f *flow) effect {
 // does not know: which it is, is seen in the table.
 type chainTarget struct {
 	chain string
-	extra []string
 }
 
 func (t *chainTarget) name() string              { return t.chain }
@@ -110,7 +109,6 @@ func (t *chainTarget) action() string            { return "jump " + t.chain }
 func (t *chainTarget) apply(*walk, *flow) effect { return jump }
 func (t *chainTarget) print(w *writer) {
 	w.word("-j", t.chain)
-	w.word(t.extra...)
 }
 
 func (t *chainTarget) option(p *parser, name string, not bool) bool {
@@ -178,12 +176,12 @@ func leftPad(s string, n int) string {
 func (t *otherTarget) print(w *writer) {
 	w.word("-j", t.kind)
 	if t.kind != "NFLOG" {
-		w.word(t.opts...)
+		w.raw(t.opts...)
 		return
 	}
 	g := optionGroups(t.opts)
 	for _, k := range []string{"--nflog-prefix", "--nflog-group", "--nflog-size", "--nflog-range", "--nflog-threshold"} {
-		w.word(g[k]...)
+		w.raw(g[k]...)
 	}
 }
 
