@@ -39,6 +39,7 @@ type term struct {
 	t    *testing.T
 	sock string
 	dir  string // the shell's
+	runs int
 }
 
 func needTmux(t *testing.T) {
@@ -192,8 +193,10 @@ var exitStatus = regexp.MustCompile(`(?m)^status (\d+)$`)
 // checks after its end that the terminal is as before and the exit status.
 func (x *term) run(line string, status int, drive func()) {
 	x.t.Helper()
-	x.sh("clear; stty -g > before; echo above the program")
-	x.wait("above the program\nready>")
+	x.runs++
+	above := fmt.Sprintf("above program %d", x.runs)
+	x.sh("clear; stty -g > before; echo above program $((" + fmt.Sprint(x.runs) + "))")
+	x.wait(above + "\nready>")
 	before := x.state()
 	x.sh(line + `; echo "status $?"; stty -g > after`)
 	drive()
@@ -201,7 +204,7 @@ func (x *term) run(line string, status int, drive func()) {
 	if got := exitStatus.FindStringSubmatch(s)[1]; got != fmt.Sprint(status) {
 		x.t.Errorf("%s: the exit status is %s, not %d:\n%s", line, got, status, s)
 	}
-	if !strings.Contains(x.tmux("capture-pane", "-p", "-S", "-500"), "above the program") {
+	if !strings.Contains(x.tmux("capture-pane", "-p", "-S", "-500"), above) {
 		x.t.Errorf("%s: what was on the screen before is gone:\n%s", line, s)
 	}
 	x.until("the prompt", func(s string) bool { return strings.HasSuffix(s, "ready>") })
@@ -460,7 +463,16 @@ func TestTmuxAPanicLeavesTheTerminalUsable(t *testing.T) {
 		x.wait("following stopped: internal error: following broke")
 		x.press("q")
 	})
-	x.run("$REPLAY -hang $SAMPLES/fault.json & sleep 0.3; kill -TERM $!; wait $!; true", 0, func() {})
+	x.run("bash -c 'echo $$ > pid; exec $REPLAY -hang $SAMPLES/fault.json'", 130, func() {
+		x.wait("Path  6 hops")
+		pid, err := os.ReadFile(filepath.Join(x.dir, "pid"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if out, err := exec.Command("kill", "-TERM", strings.TrimSpace(string(pid))).CombinedOutput(); err != nil {
+			t.Fatalf("kill: %v: %s", err, out)
+		}
+	})
 }
 
 func TestTmuxLive(t *testing.T) {

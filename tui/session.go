@@ -14,7 +14,8 @@ import (
 )
 
 // ErrInterrupted is returned by [Run] when the user left with ctrl-c instead of
-// asking to quit: the exit status is that of an interrupt (130).
+// asking to quit, or a signal ended the program: the exit status is that of an
+// interrupt (130).
 var ErrInterrupted = errors.New("interrupted")
 
 // Event is what a running trace tells about its progress.
@@ -72,7 +73,7 @@ type Options struct {
 // environment as os.Environ returns it.
 //
 // It returns the last complete report, masked if privacy was on, or nil if there
-// was none. With [ErrInterrupted] the user left by ctrl-c; any other error means
+// was none. With [ErrInterrupted] the user left by ctrl-c, or a signal ended the program; any other error means
 // that the UI itself failed.
 func Run(ctx context.Context, s Session, in io.Reader, out io.Writer, env []string) (*trace.Report, error) {
 	parent := ctx
@@ -93,7 +94,7 @@ func Run(ctx context.Context, s Session, in io.Reader, out io.Writer, env []stri
 		return r, ErrInterrupted
 	case err != nil:
 		return r, fmt.Errorf("terminal UI: %w", err)
-	case m.interrupt:
+	case m.interrupt, !m.quitting: // the latter: a signal to end
 		return r, ErrInterrupted
 	}
 	if r != nil && s.Render != nil {
