@@ -102,15 +102,18 @@ var simOverrides = map[string]struct {
 }{
 	"TestGatewayConflicts__duplicate_tls_gateway#0": {
 		"two filter chains with the same match: Envoy rejects such a listener, so it cannot be active, and nothing can be said of it",
-		Undetermined, simResult{Listener: "0.0.0.0_443"},
+		Undetermined,
+		simResult{Listener: "0.0.0.0_443"},
 	},
 	"TestInboundSidecarTLSModes__sidecar_http_over_TLS_simple_mode_with_peer_auth_on_port_disabled#2": {
 		"the chain terminates TLS without requiring a client certificate: Envoy does not mind that one is presented, and ALPN without overlap is ignored",
-		Forward, simResult{Listener: "virtualInbound", FilterChain: "1.1.1.1_9080", VirtualHost: "inbound|http|9080", Route: "default", Cluster: "inbound|9080||"},
+		Forward,
+		simResult{Listener: "virtualInbound", FilterChain: "1.1.1.1_9080", VirtualHost: "inbound|http|9080", Route: "default", Cluster: "inbound|9080||"},
 	},
 	"TestServiceEntry__overlapping_CIDR_with_SNI__overlapping_CIDR_with_SNI#1": {
 		"the call is plaintext: no server name can be seen, whatever the simulator was given as one",
-		Forward, simResult{Listener: "0.0.0.0_9999", FilterChain: "PassthroughFilterChain", Cluster: "PassthroughCluster"},
+		Forward,
+		simResult{Listener: "0.0.0.0_9999", FilterChain: "PassthroughFilterChain", Cluster: "PassthroughCluster"},
 	},
 }
 

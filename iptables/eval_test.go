@@ -277,11 +277,21 @@ add R 10.1.0.4-10.1.0.9
 	for _, tt := range []struct {
 		match, dst, want string
 	}{
-		{"C dst,dst", "10.96.0.1:80", "drop"}, {"C dst,dst", "10.96.0.1:81", "accept"}, {"C dst", "10.96.0.1:80", "accept"},
-		{"N dst", "10.1.3.1:80", "drop"}, {"N dst", "10.1.2.1:80", "accept"}, {"N src", "10.1.3.1:80", "accept"},
-		{"I dst,src", "10.1.3.1:80", "drop"}, {"P dst", "10.1.3.1:80", "drop"}, {"P dst", "10.1.3.1:81", "accept"},
-		{"M src", "10.1.3.1:80", "undetermined"}, {"L dst", "10.1.3.1:80", "drop"}, {"L dst", "10.3.3.1:80", "undetermined"},
-		{"R dst", "10.1.0.7:80", "drop"}, {"R dst", "10.1.0.10:80", "accept"}, {"ABSENT dst", "10.1.0.10:80", "undetermined"},
+		{"C dst,dst", "10.96.0.1:80", "drop"},
+		{"C dst,dst", "10.96.0.1:81", "accept"},
+		{"C dst", "10.96.0.1:80", "accept"},
+		{"N dst", "10.1.3.1:80", "drop"},
+		{"N dst", "10.1.2.1:80", "accept"},
+		{"N src", "10.1.3.1:80", "accept"},
+		{"I dst,src", "10.1.3.1:80", "drop"},
+		{"P dst", "10.1.3.1:80", "drop"},
+		{"P dst", "10.1.3.1:81", "accept"},
+		{"M src", "10.1.3.1:80", "undetermined"},
+		{"L dst", "10.1.3.1:80", "drop"},
+		{"L dst", "10.3.3.1:80", "undetermined"},
+		{"R dst", "10.1.0.7:80", "drop"},
+		{"R dst", "10.1.0.10:80", "accept"},
+		{"ABSENT dst", "10.1.0.10:80", "undetermined"},
 	} {
 		h := hostWith(t, tableOf("filter", "-A FORWARD -m set --match-set "+tt.match+" -j DROP"))
 		h.Sets = sets
@@ -316,8 +326,13 @@ func TestOtherModesOfKubeProxyAreNamedAndNeverPass(t *testing.T) {
 		dst, says string
 		proto     Proto
 	}{
-		{"10.96.0.1:80", "ns1/svc1/tcp/p80", TCP}, {"10.96.0.2:53", "nftables mode", UDP}, {"10.0.0.1:30080", "external-X", TCP},
-		{"10.96.0.3:80", "10.1.0.5:8080", TCP}, {"10.96.0.4:80", "Service a/b", TCP}, {"10.96.0.5:80", "", TCP}, {"10.7.0.1:30080", "", TCP},
+		{"10.96.0.1:80", "ns1/svc1/tcp/p80", TCP},
+		{"10.96.0.2:53", "nftables mode", UDP},
+		{"10.0.0.1:30080", "external-X", TCP},
+		{"10.96.0.3:80", "10.1.0.5:8080", TCP},
+		{"10.96.0.4:80", "Service a/b", TCP},
+		{"10.96.0.5:80", "", TCP},
+		{"10.7.0.1:30080", "", TCP},
 	} {
 		p := packet("203.0.113.9:40000", tt.dst)
 		p.Proto = tt.proto

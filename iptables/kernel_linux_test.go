@@ -153,9 +153,17 @@ func (j *judge) setUp() error {
 		}
 	}
 	for _, s := range []struct{ file, value string }{
-		{"ipv4/ip_forward", "1"}, {"ipv6/conf/all/forwarding", "1"}, {"ipv4/conf/all/rp_filter", "0"}, {"ipv4/conf/default/rp_filter", "0"},
-		{"ipv4/conf/all/accept_local", "1"}, {"ipv4/conf/all/route_localnet", "1"}, {"ipv6/conf/all/accept_dad", "0"}, {"ipv6/conf/default/accept_dad", "0"},
-		{"netfilter/nf_log/2", "nfnetlink_log"}, {"netfilter/nf_log/10", "nfnetlink_log"}, {"ipv4/conf/lo/rp_filter", "0"},
+		{"ipv4/ip_forward", "1"},
+		{"ipv6/conf/all/forwarding", "1"},
+		{"ipv4/conf/all/rp_filter", "0"},
+		{"ipv4/conf/default/rp_filter", "0"},
+		{"ipv4/conf/all/accept_local", "1"},
+		{"ipv4/conf/all/route_localnet", "1"},
+		{"ipv6/conf/all/accept_dad", "0"},
+		{"ipv6/conf/default/accept_dad", "0"},
+		{"netfilter/nf_log/2", "nfnetlink_log"},
+		{"netfilter/nf_log/10", "nfnetlink_log"},
+		{"ipv4/conf/lo/rp_filter", "0"},
 	} {
 		if err := os.WriteFile("/proc/sys/net/"+s.file, []byte(s.value), 0o644); err != nil {
 			return err

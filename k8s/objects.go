@@ -243,11 +243,6 @@ func decodeNetworkPolicy(it *item) (*NetworkPolicy, error) {
 	return o, decodeJSON(it.raw, o.NetworkPolicy)
 }
 
-func decodeMeta(it *item) (*Meta, error) {
-	m := it.meta()
-	return &m, nil
-}
-
 func (it *item) meta() Meta {
 	return Meta{
 		APIVersion: it.apiVersion, Kind: it.kind, Namespace: it.ns, Name: it.name, UID: it.uid,

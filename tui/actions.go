@@ -528,7 +528,9 @@ func (m *model) openRuns() tea.Cmd {
 			}
 		}
 		ss := []span{
-			{fmt.Sprintf("#%-4d %s  ", r.n, clock(r.at)), 0}, {m.g.state[st] + " ", m.th.state(st)}, {text, 0},
+			{fmt.Sprintf("#%-4d %s  ", r.n, clock(r.at)), 0},
+			{m.g.state[st] + " ", m.th.state(st)},
+			{text, 0},
 			{"  " + elapsed(r.took), m.th.dim},
 		}
 		if i == m.shown {

@@ -21,8 +21,18 @@ func drawing(l layout, w, h int) string {
 		r rect
 		c byte
 	}{
-		{l.header, 'H'}, {l.banner, 'B'}, {l.pathRule, '='}, {l.path, 'P'}, {l.detailHdr, '='}, {l.tabs, 'T'}, {l.detail, 'D'},
-		{l.divider, '|'}, {l.peekRule, '='}, {l.peek, 'K'}, {l.footRule, '-'}, {l.footer, 'F'},
+		{l.header, 'H'},
+		{l.banner, 'B'},
+		{l.pathRule, '='},
+		{l.path, 'P'},
+		{l.detailHdr, '='},
+		{l.tabs, 'T'},
+		{l.detail, 'D'},
+		{l.divider, '|'},
+		{l.peekRule, '='},
+		{l.peek, 'K'},
+		{l.footRule, '-'},
+		{l.footer, 'F'},
 	} {
 		for y := x.r.y; y < x.r.y+x.r.h; y++ {
 			for i := x.r.x / scale; i <= (x.r.x+x.r.w-1)/scale && x.r.w > 0; i++ {

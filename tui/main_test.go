@@ -89,16 +89,14 @@ func (d *driver) run(first tea.Cmd, msgs ...tea.Msg) {
 	d.t.Helper()
 	done := make(chan tea.Msg)
 	pending := 0
-	var start func(cmd tea.Cmd)
-	start = func(cmd tea.Cmd) {
+	start := func(cmd tea.Cmd) {
 		if cmd == nil {
 			return
 		}
 		pending++
 		go func() { done <- cmd() }()
 	}
-	var handle func(msg tea.Msg)
-	handle = func(msg tea.Msg) {
+	handle := func(msg tea.Msg) {
 		switch msg := msg.(type) {
 		case nil:
 		case tea.BatchMsg:

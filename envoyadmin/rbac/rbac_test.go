@@ -139,35 +139,43 @@ func TestWhatIsNotKnownIsNeverAPass(t *testing.T) {
 	}{
 		{
 			"ALLOW by a certificate name nobody told", `{"policies":{"a":{"permissions":[{"any":true}],"principals":[{"authenticated":{"principal_name":{"exact":"spiffe://x"}}}]}}}`,
-			matcher.Request{Conn: matcher.Conn{TLS: tls}}, matcher.Undecided, "client certificate",
+			matcher.Request{Conn: matcher.Conn{TLS: tls}},
+			matcher.Undecided, "client certificate",
 		},
 		{
 			"ALLOW by a certificate name, but plaintext", `{"policies":{"a":{"permissions":[{"any":true}],"principals":[{"authenticated":{"principal_name":{"exact":"spiffe://x"}}}]}}}`,
-			matcher.Request{}, matcher.No, "wants certificate name",
+			matcher.Request{},
+			matcher.No, "wants certificate name",
 		},
 		{
 			"another ALLOW policy that matches settles a doubt", `{"policies":{"a":{"permissions":[{"any":true}],"principals":[{"authenticated":{"principal_name":{"exact":"x"}}}]},"b":{"permissions":[{"any":true}],"principals":[{"any":true}]}}}`,
-			matcher.Request{Conn: matcher.Conn{TLS: tls}}, matcher.Yes, "b matches",
+			matcher.Request{Conn: matcher.Conn{TLS: tls}},
+			matcher.Yes, "b matches",
 		},
 		{
 			"DENY by a doubt", `{"action":"DENY","policies":{"a":{"permissions":[{"any":true}],"principals":[{"metadata":{"filter":"jwt","path":[{"key":"p"}],"value":{"present_match":true}}}]}}}`,
-			matcher.Request{}, matcher.Undecided, "dynamic metadata jwt.p is not known",
+			matcher.Request{},
+			matcher.Undecided, "dynamic metadata jwt.p is not known",
 		},
 		{
 			"a CEL condition on a header that is there", `{"policies":{"a":{"permissions":[{"any":true}],"principals":[{"any":true}],"condition":` + celHeaderIs + `}}}`,
-			matcher.Request{Headers: []matcher.Header{{Name: "X-A", Value: "1"}}}, matcher.Yes, "",
+			matcher.Request{Headers: []matcher.Header{{Name: "X-A", Value: "1"}}},
+			matcher.Yes, "",
 		},
 		{
 			"a CEL condition on a header that is absent is false", `{"policies":{"a":{"permissions":[{"any":true}],"principals":[{"any":true}],"condition":` + celHeaderIs + `}}}`,
-			matcher.Request{}, matcher.No, "condition does not hold",
+			matcher.Request{},
+			matcher.No, "condition does not hold",
 		},
 		{
 			"a CEL condition on an attribute that is not known", `{"policies":{"a":{"permissions":[{"any":true}],"principals":[{"any":true}],"condition":` + celUpstream + `}}}`,
-			matcher.Request{}, matcher.Undecided, "attribute",
+			matcher.Request{},
+			matcher.Undecided, "attribute",
 		},
 		{
 			"LOG never denies", `{"action":"LOG","policies":{"a":{"permissions":[{"any":true}],"principals":[{"any":true}]}}}`,
-			matcher.Request{}, matcher.Yes, "",
+			matcher.Request{},
+			matcher.Yes, "",
 		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
