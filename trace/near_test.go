@@ -154,6 +154,7 @@ func TestANearCaseDoesNotFire(t *testing.T) {
 		}), nodePort},
 		{"HT8003", "an HTTP/1.1 client", faultWorld("HT8003-http10"), nothing, asked{url: "http://exam.com/getList", version: "1.1"}},
 		{"HT9001", "an older line shows another cluster, the latest does not", ingressHTTP, prepend("proxies/istio-system/istio-ingressgateway-576c469c96-spndl/access.log", "[2026-11-20T11:32:14.412Z] \"GET /simple/httpserver HTTP/1.1\" 200 - via_upstream - \"-\" 0 312 4 3 \"10.10.0.0\" \"curl/7.79.1\" \"2b92f22d-3cba-98d6-b51f-4b0ea5311295\" \"simple.baihl.io\" \"10.10.1.14:80\" outbound|80||nginx.simple.svc.cluster.local 10.10.1.4:40112 10.10.1.4:8080 10.10.0.0:44178 - -\n"), nodePort},
+		{"HT9001", "an older request failed, the latest did not", ingressHTTP, prepend("proxies/istio-system/istio-ingressgateway-576c469c96-spndl/access.log", "[2026-11-20T11:32:14.412Z] \"GET /simple/httpserver HTTP/1.1\" 404 NR route_not_found - \"-\" 0 0 0 - \"10.10.0.0\" \"curl/7.79.1\" \"2b92f22d-3cba-98d6-b51f-4b0ea5311296\" \"simple.baihl.io\" \"-\" - - 10.10.1.4:8080 10.10.0.0:44178 - -\n"), nodePort},
 		{"HT9002", "a log without a line of the request", ingressLB, nothing, asked{url: "http://exam.com/getList?page=77"}},
 	} {
 		t.Run(c.code+" "+c.name, func(t *testing.T) {
