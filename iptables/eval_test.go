@@ -183,6 +183,16 @@ func TestWhatIsNotGivenIsSaid(t *testing.T) {
 	}
 }
 
+func TestAGroupThatIsNotGivenIsTakenToBeTheUser(t *testing.T) {
+	h := hostWith(t, tableOf("nat", "-A OUTPUT -m owner --gid-owner 1337 -j RETURN", "-A OUTPUT -p tcp -j REDIRECT --to-ports 15001"))
+	for uid, want := range map[uint32]string{1337: "accept 203.0.113.9:80 OUTPUT/1", 1000: "accept 127.0.0.1:15001 OUTPUT/2"} {
+		r := h.Evaluate(Packet{Hook: Output, UID: &uid, Src: netip.MustParseAddrPort("10.0.0.1:40000"), Dst: netip.MustParseAddrPort("203.0.113.9:80")})
+		if ends(r) != want || len(r.Assumptions) != 1 {
+			t.Errorf("uid %d: %s", uid, describe(r))
+		}
+	}
+}
+
 func TestBothBackendsAreWalkedInBothOrders(t *testing.T) {
 	nat := func(to string) *Ruleset {
 		rs, err := Parse(to, []byte(tableOf("nat", "-A PREROUTING -p tcp -j DNAT --to-destination "+to)))

@@ -82,7 +82,7 @@ type Packet struct {
 	State    State          // empty is NEW
 	Mark     uint32         // as the packet arrives with it
 	CTMark   uint32         // the connection's mark
-	UID, GID *uint32        // of the sending process, in OUTPUT; nil: not known
+	UID, GID *uint32        // of the sending process, in OUTPUT; nil: not known, a GID alone: as UID
 	ICMPType *uint8         // nil: an echo request
 	ICMPCode uint8
 	TCPFlags string // as --tcp-flags names them, "SYN,ACK"; empty: SYN where the state is NEW

@@ -1220,7 +1220,12 @@ func (m *ownerMatch) eval(w *walk, f *flow) answer {
 	if m.suppl && m.gid != nil {
 		out = w.and(out, w.negated(w.unsure(f, "groups "+m.gidText, "the groups of the sending process are not given"), m.gid.not))
 	} else {
-		one(m.gid, m.badGID, w.gid, "group id", m.gidText)
+		gid := w.gid
+		if gid == nil && m.gid != nil && w.uid != nil {
+			w.assume("the group id of the sending process is not given: taken to be its user id")
+			gid = w.uid
+		}
+		one(m.gid, m.badGID, gid, "group id", m.gidText)
 	}
 	return out
 }
