@@ -23,20 +23,21 @@ var harmless = []string{
 	"istio.tcp_mixer", "envoy.filters.network.tcp_cluster_rewrite", "geoip", "tcp_bandwidth_limit", "TcpBandwidthLimit",
 }
 
-// refusing are network filters whose answer is decided elsewhere.
-var refusing = map[string]string{
-	"network.ext_authz":        "an external authorization service decides",
-	"network.ext_proc":         "an external processor decides",
-	"network.ratelimit":        "a rate limit service decides",
-	"network.local_ratelimit":  "a local rate limit may be reached",
-	"network.connection_limit": "the connection limit may be reached",
-	"client_ssl_auth":          "a certificate service decides",
-	"network.wasm":             "a Wasm plugin decides",
-	"istio_authn":              "Istio's authentication filter decides",
-	"istio.authn":              "Istio's authentication filter decides",
-	"network.authn":            "Istio's authentication filter decides",
-	"dynamic_modules":          "a dynamic module decides",
-	"network.golang":           "a Go plugin decides",
+// refusing are network filters whose answer is decided elsewhere, by a part of
+// the configuration's type or the filter's name.
+var refusing = []struct{ part, why string }{
+	{"network.ext_authz", "an external authorization service decides"},
+	{"network.ext_proc", "an external processor decides"},
+	{"network.ratelimit", "a rate limit service decides"},
+	{"network.local_ratelimit", "a local rate limit may be reached"},
+	{"network.connection_limit", "the connection limit may be reached"},
+	{"client_ssl_auth", "a certificate service decides"},
+	{"network.wasm", "a Wasm plugin decides"},
+	{"istio_authn", "Istio's authentication filter decides"},
+	{"istio.authn", "Istio's authentication filter decides"},
+	{"network.authn", "Istio's authentication filter decides"},
+	{"dynamic_modules", "a dynamic module decides"},
+	{"network.golang", "a Go plugin decides"},
 }
 
 // terminals are network filters that end a chain, besides the connection
@@ -103,9 +104,9 @@ func (r *run) networkFilters(w *way, b *chainBody) {
 			return
 		default:
 			reason, ok := "", false
-			for key, why := range refusing {
-				if strings.Contains(kind, key) || strings.Contains(f.GetName(), key) {
-					reason, ok = why, true
+			for _, known := range refusing {
+				if !ok && (strings.Contains(kind, known.part) || strings.Contains(f.GetName(), known.part)) {
+					reason, ok = known.why, true
 				}
 			}
 			r.metadata = true

@@ -106,7 +106,6 @@ type indexes struct {
 	secrets   []SecretInfo
 	ecds      map[string]entry
 	errors    []updateFailure // rejected updates, of any kind
-	foreign   []string        // types of sections nobody here knows
 }
 
 type updateFailure struct {
@@ -274,7 +273,6 @@ func (d *Dump) section(n, at int) (int, error) {
 		return end, err
 	}
 	if s.read == nil {
-		d.foreign = append(d.foreign, "(no @type)")
 		return end, nil
 	}
 	for _, p := range before {
@@ -303,7 +301,6 @@ func (d *Dump) sectionType(n int, typ string) sectionReader {
 	kind, ok := strings.CutPrefix(typ, "envoy.admin.v3.")
 	if !ok {
 		if kind, ok = strings.CutPrefix(typ, "envoy.admin.v2alpha."); !ok {
-			d.foreign = append(d.foreign, typ)
 			return sectionReader{read: skip}
 		}
 	}
@@ -319,7 +316,6 @@ func (d *Dump) sectionType(n int, typ string) sectionReader {
 	}
 	lists, ok := listsOf[kind]
 	if !ok {
-		d.foreign = append(d.foreign, typ)
 		return sectionReader{read: skip}
 	}
 	d.has.set(kind)
@@ -331,7 +327,6 @@ func (d *Dump) sectionType(n int, typ string) sectionReader {
 				}}
 			}
 		}
-		d.foreign = append(d.foreign, typ)
 		return sectionReader{read: skip}
 	}
 	return sectionReader{read: func(key string, at int) (int, error) {
