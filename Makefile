@@ -31,13 +31,15 @@ lint:
 golden: ## write goldens, the schema, docs/cli.md and the screens anew
 	go test ./internal/report -update
 	go test ./cmd/hoptrail -update
+	go test ./tui -run 'TestKeys|TestGoldens' -update
 	$(MAKE) screens
 
-screens: ## the captured screens in README.md
+screens: ## the captured screens in README.md and the pictures of docs/screens
 	go test ./cmd/hoptrail -run TestScreensInTheReadme -update
+	go test ./tui -run TestTmuxPictures -update
 
-e2e: ## everything that needs root and a kernel
-	HOPTRAIL_REQUIRE=kernel go test -count=1 ./...
+e2e: ## everything that needs root, a kernel and tmux
+	HOPTRAIL_REQUIRE=kernel,tmux go test -count=1 ./...
 
 WORLD ?= ingress-http
 LAB = cd lab && go build -o bin/lab ./cmd/lab && cd .. && lab/bin/lab
