@@ -219,9 +219,7 @@ func (r *run) otherTerminal(w *way, f *listenerv3.Filter, kind string, step Step
 
 // tcp passes the TCP proxy: one way per cluster.
 func (r *run) tcp(w *way, p *tcpv3.TcpProxy, fromState string, step Step) {
-	if un := decode.Unknown(p); len(un) > 0 {
-		w.note("TCP proxy: not known here: " + strings.Join(un, "; "))
-	}
+	w.strange("the TCP proxy", p)
 	var criteria map[string]*structpb.Value
 	if m := p.GetMetadataMatch(); m != nil {
 		criteria = m.GetFilterMetadata()["envoy.lb"].GetFields()

@@ -55,6 +55,7 @@ func (r *run) forward(w *way, name string, s sending) {
 		w.doubt("cluster %s does not decode: %v", name, c.err)
 		return
 	}
+	w.strange("cluster "+name, c.config)
 	step.Owner = d.clusterOwners(c)
 	x := &w.out.Extra
 	x.ClusterType, x.EDSServiceName, x.Cluster, x.UpstreamHTTP2 = c.kind, "", step.Object, c.http2

@@ -33,6 +33,7 @@ type sending struct {
 func (r *run) http(w *way, b *chainBody) {
 	c := &r.call
 	hcm := b.hcm
+	w.strange("the connection manager", hcm)
 	req := r.request()
 	r.remote(w, hcm, req)
 	if !r.codec(w, hcm, b) {

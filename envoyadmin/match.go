@@ -10,7 +10,10 @@ import (
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 
 	proxyv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/listener/proxy_protocol/v3"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/wrapperspb"
+
+	"github.com/hoptrail/hoptrail/envoyadmin/internal/decode"
 
 	"github.com/hoptrail/hoptrail/envoyadmin/matcher"
 )
@@ -135,6 +138,14 @@ func (w *way) doubt(format string, args ...any) {
 func (w *way) note(reason string) {
 	if reason != "" && !slices.Contains(w.out.Reasons, reason) {
 		w.out.Reasons = append(w.out.Reasons, reason)
+	}
+}
+
+// strange notes the fields of an object that are not known here; they are none
+// of those a match is made of, which make it undetermined.
+func (w *way) strange(what string, m proto.Message) {
+	if un := decode.Unknown(m); len(un) > 0 {
+		w.note(what + " has settings not known here: " + strings.Join(un, "; "))
 	}
 }
 
@@ -286,6 +297,7 @@ func (r *run) listener(w *way) {
 	for _, u := range r.unsure {
 		w.doubt("%s", u)
 	}
+	w.strange("listener "+name, r.listen.config)
 	r.filterChain(w)
 }
 
@@ -480,6 +492,12 @@ func (r *run) filterChain(w *way) {
 	}
 	r.nearChains(w, found)
 	if found == nil {
+		if l.config.GetFcdsConfig() != nil {
+			w.step(Step{Kind: KindFilterChain, Why: "filter chains are discovered (fcds_config) and not in the dump", State: StateUnknown, Source: join(r.entry.path(), "fcds_config")})
+			w.doubt("filter chains of %s are discovered and not in the dump", r.entry.name)
+			w.end()
+			return
+		}
 		if r.call.ConnectOnly && r.call.TLS == NoTLS && r.tlsChains() != nil {
 			r.waitsForHello(w)
 			return

@@ -122,6 +122,17 @@ func TestAListenerFilterThatMayRefuseLeavesItOpen(t *testing.T) {
 	}
 }
 
+func TestSettingsNotKnownHereAreNamed(t *testing.T) {
+	o := read(t, httpDump(`"brand_new":1,"filter_chains":[{"filters":[`+hcm(`"novel":{"a":2}`)+`]}]`, tableR)).Match(Call{Address: at80}).Outcomes[0]
+	if o.Verdict != Forward || len(o.Reasons) != 2 || !strings.Contains(o.Reasons[0], "brand_new: 1") || !strings.Contains(o.Reasons[1], `novel: {"a":2}`) {
+		t.Errorf("%s %q", o.Verdict, o.Reasons)
+	}
+	o = read(t, httpDump(`"filter_chains":[{"filter_chain_match":{"phase_of_moon":"new"},"filters":[`+hcm("")+`]}]`, tableR)).Match(Call{Address: at80}).Outcomes[0]
+	if o.Verdict != Undetermined || !strings.Contains(o.Reasons[0], "phase_of_moon") {
+		t.Errorf("%s %q", o.Verdict, o.Reasons)
+	}
+}
+
 func TestAConnectionEndsWhereARequestWouldBegin(t *testing.T) {
 	d := read(t, httpDump(`"filter_chains":[{"filters":[`+hcm("")+`]}]`, tableR))
 	o := d.Match(Call{Address: at80, ConnectOnly: true}).Outcomes[0]
