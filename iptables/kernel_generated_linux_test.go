@@ -306,7 +306,7 @@ func (g *generator) to(table, hook, proto string, chains []string) string {
 						lo, hi = "2001:db8:10::4", "2001:db8:10::1:4"
 					}
 					if port != "" && g.six {
-						lo, hi = "["+lo+"]", "["+hi+"]"
+						lo, hi = "["+lo, hi+"]"
 						return "-j DNAT --to-destination " + lo + "-" + hi + port
 					}
 					return "-j DNAT --to-destination " + lo + "-" + hi + port + g.pick("", " --persistent")

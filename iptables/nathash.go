@@ -10,7 +10,7 @@ import (
 // find_best_ips_proto. It hashes the source, and the destination unless
 // persistent, without a secret, so that the same client always gets the same
 // address. Numbers are read as a little-endian machine does.
-func natChoice(lo, hi, src, dst netip.Addr, persistent bool, zone uint16) netip.Addr {
+func natChoice(lo, hi, src, dst netip.Addr, persistent bool, zone uint16, toDst bool) netip.Addr {
 	words := func(a netip.Addr) (w [4]uint32) {
 		b := a.AsSlice()
 		for i := 0; i < len(b); i += 4 {
@@ -41,6 +41,9 @@ func natChoice(lo, hi, src, dst netip.Addr, persistent bool, zone uint16) netip.
 		v := from + uint32(uint64(j)*uint64(dist)>>32)
 		binary.BigEndian.PutUint32(out[4*i:], v)
 		full = full || v != top
+		if toDst {
+			d[i] = binary.LittleEndian.Uint32(out[4*i:]) // the kernel writes over what it hashes
+		}
 		if !persistent {
 			j ^= d[i]
 		}

@@ -385,7 +385,7 @@ func (t *natTarget) apply(w *walk, f *flow) effect {
 		if t.lo.IsValid() {
 			addr = t.lo
 			if t.lo != t.hi {
-				addr = natChoice(t.lo, t.hi, f.src, f.dst, t.persistent, f.zone)
+				addr = natChoice(t.lo, t.hi, f.src, f.dst, t.persistent, f.zone, false)
 				w.assume("SNAT to a range of addresses: the client has no other flow that already took one")
 			}
 		}
@@ -403,7 +403,7 @@ func (t *natTarget) apply(w *walk, f *flow) effect {
 	case t.lo == t.hi:
 		addr = t.lo
 	default:
-		addr = natChoice(t.lo, t.hi, f.src, f.dst, t.persistent, f.zone)
+		addr = natChoice(t.lo, t.hi, f.src, f.dst, t.persistent, f.zone, true)
 	}
 	ports := []uint16{f.dport}
 	if t.hasPort {
