@@ -106,10 +106,18 @@ func TestClustersOfOtherTypesFindTheirHosts(t *testing.T) {
 		"DNS":                  {`{"cluster":{"name":"c","type":"STRICT_DNS","load_assignment":{"endpoints":[{"lb_endpoints":[{"endpoint":{"address":{"socket_address":{"address":"db.example","port_value":80}}}}]}]}}}`, "db.example 1"},
 		"aggregate":            {`{"cluster":{"name":"c","cluster_type":{"name":"envoy.clusters.aggregate","typed_config":{"@type":"x/envoy.extensions.clusters.aggregate.v3.ClusterConfig","clusters":["a","b"]}},"lb_policy":"CLUSTER_PROVIDED"}},{"cluster":{"name":"a","type":"STATIC","load_assignment":{"endpoints":[{"lb_endpoints":[{"endpoint":{"address":{"socket_address":{"address":"1","port_value":80}}},"health_status":"UNHEALTHY"}]}]}}},{"cluster":{"name":"b","type":"STATIC","load_assignment":{"endpoints":[{"lb_endpoints":[{"endpoint":{"address":{"socket_address":{"address":"2","port_value":80}}}}]}]}}}`, "1 0, 2 1"},
 	} {
-		o := read(t, oneCluster(tc.cluster, "")).Match(call).Outcomes[0]
+		dump := strings.Replace(oneCluster(tc.cluster, ""), `"filter_chains"`, `"use_original_dst":true,"filter_chains"`, 1)
+		o := read(t, dump).Match(call).Outcomes[0]
 		if got := shares(o); got != tc.want || o.Verdict != Forward {
 			t.Errorf("%s: %s %s, want %s: %+v", name, o.Verdict, got, tc.want, o.Reasons)
 		}
+	}
+}
+
+func TestAListenerThatRestoresNoDestinationHasNoHostForOriginalDst(t *testing.T) {
+	o := read(t, oneCluster(`{"cluster":{"name":"c","type":"ORIGINAL_DST"}}`, "")).Match(Call{Address: netip.MustParseAddrPort("9.9.9.9:80"), Protocol: TCP}).Outcomes[0]
+	if o.Verdict != Reject || o.Error != NoEndpoint || o.Flags != "UH" || len(o.Endpoints) != 0 {
+		t.Errorf("%s %s %s: %+v", o.Verdict, o.Error, o.Flags, o.Endpoints)
 	}
 }
 

@@ -3,6 +3,7 @@ package envoyadmin
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -14,9 +15,10 @@ import (
 // connection is what the choice of a filter chain looks at, as the listener
 // filters left it.
 type connection struct {
-	dst       netip.AddrPort // local address, restored
-	src       netip.AddrPort // remote address
-	direct    netip.Addr     // the TCP peer; as src without PROXY protocol
+	dst       netip.AddrPort // local address
+	restored  bool           // a listener filter set dst to the original destination
+	src       netip.AddrPort // remote address; invalid: not known
+	direct    netip.Addr     // the TCP peer; as src without PROXY protocol; invalid: not known
 	transport string         // tls, raw_buffer
 	sni       string
 	alpn      []string
@@ -210,8 +212,9 @@ func cidr(r *corev3.CidrRange) (netip.Prefix, error) {
 }
 
 // find walks the tree. why tells each level at which something had to be
-// matched, and where it failed.
-func (t *chainTree) find(c connection) (found *chain, why []string) {
+// matched, and where it failed. open are the chains it may be, nil among them
+// for none, where the client's address is not known and decides.
+func (t *chainTree) find(c connection) (found *chain, why []string, open []*chain) {
 	l := t.root
 	step := func(n *level, is string) bool {
 		if n != nil {
@@ -222,8 +225,8 @@ func (t *chainTree) find(c connection) (found *chain, why []string) {
 		}
 		return n != nil
 	}
-	miss := func(format string, args ...any) (*chain, []string) {
-		return nil, append(why, fmt.Sprintf(format, args...))
+	miss := func(format string, args ...any) (*chain, []string, []*chain) {
+		return nil, append(why, fmt.Sprintf(format, args...)), nil
 	}
 	if len(t.root.byPort) == 0 {
 		return miss("there are no filter chains")
@@ -250,6 +253,14 @@ func (t *chainTree) find(c connection) (found *chain, why []string) {
 	if !ok && !step(l.byText[""], "") {
 		return miss("no filter chain for application protocols %s", orNone(strings.Join(c.alpn, ",")))
 	}
+	if !c.direct.IsValid() || !c.src.IsValid() || c.src.Port() == 0 {
+		switch may := unique(l.reach(c, 4)); {
+		case len(may) > 1:
+			return nil, why, may
+		case may[0] != nil:
+			return may[0], why, nil
+		}
+	}
 	if !l.stepIP(c.direct, "directly connected source", step) {
 		return miss("no filter chain for the directly connected source %s", c.direct)
 	}
@@ -270,7 +281,74 @@ func (t *chainTree) find(c connection) (found *chain, why []string) {
 	if len(l.chains) == 0 {
 		return miss("no filter chain")
 	}
-	return l.chains[0], why
+	return l.chains[0], why, nil
+}
+
+// reach lists what the levels about the client lead to, from l with so many of
+// them to go, nil for no chain: one branch where the connection tells, all of
+// them where it does not.
+func (l *level) reach(c connection, left int) []*chain {
+	if left == 0 {
+		if len(l.chains) == 0 {
+			return []*chain{nil}
+		}
+		return l.chains[:1]
+	}
+	var next []*level
+	one := func(n *level, _ string) bool {
+		if n != nil {
+			next = append(next, n)
+		}
+		return n != nil
+	}
+	all, missed := false, false // every branch may be taken; none may
+	switch ip := c.src.Addr(); left {
+	case 4, 2:
+		if left == 4 {
+			ip = c.direct
+		}
+		if ip.IsValid() {
+			missed = !l.stepIP(ip, "", one)
+			break
+		}
+		for _, p := range l.prefixes {
+			next = append(next, p.to)
+		}
+		all, missed = true, !one(l.byText["any"], "") && !l.everyIP(c.dst.Addr())
+	case 3:
+		kinds := []string{listenerv3.FilterChainMatch_EXTERNAL.String(), listenerv3.FilterChainMatch_SAME_IP_OR_LOOPBACK.String()}
+		if ip.IsValid() {
+			kinds = kinds[:1]
+			if c.local() {
+				kinds[0] = listenerv3.FilterChainMatch_SAME_IP_OR_LOOPBACK.String()
+			}
+		}
+		for _, k := range kinds {
+			missed = !one(l.byText[k], "") && !one(l.byText[listenerv3.FilterChainMatch_ANY.String()], "") || missed
+		}
+	default:
+		if p := uint32(c.src.Port()); p != 0 {
+			missed = !one(l.byPort[p], "") && !one(l.byPort[0], "")
+			break
+		}
+		for _, p := range slices.Sorted(maps.Keys(l.byPort)) {
+			next = append(next, l.byPort[p])
+		}
+		all, missed = true, l.byPort[0] == nil
+	}
+	var out []*chain
+	for _, n := range next {
+		out = append(out, n.reach(c, left-1)...)
+	}
+	if missed || all && len(next) == 0 {
+		out = append(out, nil)
+	}
+	return out
+}
+
+// everyIP says whether a prefix takes every address of the family of ip.
+func (l *level) everyIP(ip netip.Addr) bool {
+	return slices.ContainsFunc(l.prefixes, func(p prefixBranch) bool { return p.Bits() == 0 && p.Addr().Is4() == ip.Unmap().Is4() })
 }
 
 func nonEmpty(m map[string]*level, key string) *level {

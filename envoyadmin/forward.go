@@ -309,8 +309,10 @@ func hostOnly(authority string) string {
 // source/extensions/clusters/original_dst/original_dst_cluster.cc.
 func (r *run) originalDst(w *way, c *cluster, s sending) {
 	cfg := c.config.GetOriginalDstLbConfig()
-	dst := r.conn.dst
-	why := "the original destination"
+	dst, why := netip.AddrPort{}, ""
+	if r.conn.restored {
+		dst, why = r.conn.dst, "the original destination"
+	}
 	if cfg.GetMetadataKey() != nil {
 		w.doubt("cluster %s takes its host from dynamic metadata, which is not known", c.entry.name)
 	}
@@ -330,7 +332,7 @@ func (r *run) originalDst(w *way, c *cluster, s sending) {
 		}
 	}
 	if !dst.IsValid() {
-		r.noEndpoint(w, c, s, nil, "there is no original destination")
+		r.noEndpoint(w, c, s, nil, "there is no original destination: nothing on listener "+r.entry.name+" restores it")
 		return
 	}
 	if p := cfg.GetUpstreamPortOverride(); p != nil {

@@ -53,11 +53,8 @@ func (r *run) http(w *way, b *chainBody) {
 		w.end()
 		return
 	}
-	port := uint32(0)
-	if len(r.entry.addrs) > 0 {
-		port = uint32(r.entry.addrs[0].Port())
-	}
-	n := route.Normalize(hcm, port, req)
+	// ActiveStream::localPort is the connection's, which a captured connection had restored.
+	n := route.Normalize(hcm, uint32(r.conn.dst.Port()), req)
 	for _, note := range n.Notes {
 		r.amend(w, note)
 	}

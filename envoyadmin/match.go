@@ -293,7 +293,7 @@ func (r *run) listener(w *way) {
 		return
 	}
 	w.out.Extra.ListenerAccessLogs = r.listen.config.GetAccessLog()
-	r.inspect(w, dst)
+	r.inspect(w, from, dst)
 	for _, u := range r.unsure {
 		w.doubt("%s", u)
 	}
@@ -342,19 +342,40 @@ func (d *Dump) direction(c *Call) (Direction, string) {
 	return Outbound, "a sidecar, and the address is not its own"
 }
 
-// inspect runs the listener filters: it restores the destination and detects
-// transport protocol, server name and ALPN. Sources:
-// source/extensions/filters/listener/*, active_tcp_socket.cc.
-func (r *run) inspect(w *way, original netip.AddrPort) {
+// inspect runs the listener filters: those of the listener that accepted, then,
+// after a hand-off, those of the listener that serves. What the first found out
+// stays with the socket.
+func (r *run) inspect(w *way, from *listenerEntry, original netip.AddrPort) {
 	c := &r.call
-	conn := connection{dst: c.Address, src: c.Source, direct: c.Source.Addr()}
-	if !conn.src.IsValid() {
-		conn.src = netip.AddrPort{}
+	r.conn = connection{dst: c.Address, src: c.Source, direct: c.Source.Addr()}
+	if !r.conn.src.IsValid() {
+		r.conn.src = netip.AddrPort{}
 	}
-	if r.entry.originalDst {
-		conn.dst = original
+	if from != r.entry {
+		if l := r.d.parse(from); l.err != nil {
+			r.unsure = append(r.unsure, fmt.Sprintf("listener %s, which accepts the connection, does not decode: %v", from.name, l.err))
+		} else {
+			r.listenerFilters(w, l, original)
+		}
 	}
-	for _, f := range r.listen.config.GetListenerFilters() {
+	r.listenerFilters(w, r.listen, original)
+	if r.conn.transport == "" {
+		r.conn.transport = "raw_buffer"
+	}
+}
+
+// listenerFilters runs the filters of one listener: they restore the
+// destination and detect transport protocol, server name and ALPN. Sources:
+// source/extensions/filters/listener/*, active_tcp_socket.cc.
+func (r *run) listenerFilters(w *way, l *listener, original netip.AddrPort) {
+	c, conn := &r.call, &r.conn
+	if l.entry.originalDst {
+		conn.dst, conn.restored = original, true
+	}
+	if l.entry.internal != "" { // what made the internal connection gave it its destination
+		conn.restored = true
+	}
+	for _, f := range l.config.GetListenerFilters() {
 		kind := typeOf(f.GetTypedConfig(), f.GetName())
 		if kind == f.GetName() && f.GetConfigDiscovery() != nil {
 			kind = "config discovery"
@@ -366,7 +387,7 @@ func (r *run) inspect(w *way, original netip.AddrPort) {
 		}
 		switch short {
 		case "OriginalDst", "original_dst":
-			conn.dst = original
+			conn.dst, conn.restored = original, true
 		case "TlsInspector", "tls_inspector":
 			if c.TLS != NoTLS && conn.transport == "" {
 				conn.transport, conn.sni, conn.alpn = "tls", strings.ToLower(c.SNI), c.ALPN
@@ -385,6 +406,10 @@ func (r *run) inspect(w *way, original netip.AddrPort) {
 			if known := unpack(f.GetTypedConfig(), cfg); !c.ProxyHeader && !(known && cfg.GetAllowRequestsWithoutProxyProtocol()) {
 				r.unsure = append(r.unsure, "listener filter "+f.GetName()+" wants a PROXY protocol header before anything else; whether one is sent is not known")
 			}
+			if c.ProxyHeader {
+				// The header names both ends; the peer itself is whoever sent it.
+				conn.restored, conn.direct = true, netip.Addr{}
+			}
 		case "OriginalSrc", "original_src", "SetFilterStateConfig", "connect_handler", "HboneInspector":
 		case "LocalRateLimit", "local_ratelimit":
 			r.unsure = append(r.unsure, "listener filter "+f.GetName()+" may refuse the connection (rate limit)")
@@ -396,15 +421,13 @@ func (r *run) inspect(w *way, original netip.AddrPort) {
 			fallthrough
 		default:
 			if strings.Contains(kind, "set_internal_dst_address") || strings.Contains(f.GetName(), "original_dst") {
+				conn.restored = true
 				continue
 			}
+			conn.restored = true // it may have been
 			r.unsure = append(r.unsure, fmt.Sprintf("listener filter %s (%s) is not known here and may change the connection", f.GetName(), kind))
 		}
 	}
-	if conn.transport == "" {
-		conn.transport = "raw_buffer"
-	}
-	r.conn = conn
 }
 
 func lastPart(s string) string { return s[strings.LastIndexByte(s, '.')+1:] }
@@ -481,10 +504,13 @@ func (r *run) filterChain(w *way) {
 				return
 			}
 		}
-		if !conn.src.IsValid() && r.sourceMatters() {
-			w.note("the client's address is not known; filter chains that match on it count as not matching")
+		var open []*chain
+		if found, why, open = l.tree.find(conn); len(open) > 0 {
+			w.step(Step{Kind: KindFilterChain, Why: strings.Join(append(why, "the client's address decides, and it is not known"), "; "), State: StateUnknown, Source: join(r.entry.path(), "filter_chains")})
+			w.doubt("which filter chain serves depends on the client's address, which is not known: %s", strings.Join(l.titles(open), " or "))
+			w.end()
+			return
 		}
-		found, why = l.tree.find(conn)
 	}
 	if found == nil && l.fallback != nil {
 		found = l.fallback
@@ -526,12 +552,22 @@ func (r *run) filterChain(w *way) {
 	r.networkFilters(w, b)
 }
 
-// sourceMatters says whether any chain asks for the client's address.
-func (r *run) sourceMatters() bool {
-	return slices.ContainsFunc(r.listen.chains, func(c *chain) bool {
-		m := c.match
-		return m.GetSourceType() != listenerv3.FilterChainMatch_ANY || len(m.GetSourcePrefixRanges())+len(m.GetDirectSourcePrefixRanges())+len(m.GetSourcePorts()) > 0
-	})
+// titles names chains in words, each once; nil is the default chain or none.
+func (l *listener) titles(chains []*chain) []string {
+	var out []string
+	for _, c := range chains {
+		name := "none"
+		switch {
+		case c != nil:
+			name = c.title()
+		case l.fallback != nil:
+			name = l.fallback.title()
+		}
+		if !slices.Contains(out, name) {
+			out = append(out, name)
+		}
+	}
+	return out
 }
 
 // tlsChains lists the server names of chains that want TLS.
@@ -623,6 +659,9 @@ func (r *run) request() *matcher.Request {
 		Env: matcher.Env{
 			MetadataComplete: !r.metadata, FilterStateComplete: !r.metadata, NodeID: r.d.NodeID(), Now: c.Now, Random: c.Random, Regex: r.d.regexps(),
 		},
+	}
+	if !r.conn.direct.IsValid() && r.conn.src.IsValid() { // PROXY protocol: the peer is not the client
+		req.Conn.DirectRemote, req.Conn.Remote, req.Conn.ConnRemote = netip.AddrPort{}, r.conn.src, r.conn.src
 	}
 	for _, h := range c.Headers {
 		req.Headers = append(req.Headers, matcher.Header{Name: h.Name, Value: h.Value})

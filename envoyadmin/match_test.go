@@ -275,3 +275,62 @@ func TestCallsMayBeEvaluatedAtOnce(t *testing.T) {
 	}
 	wg.Wait()
 }
+
+// captured is a sidecar's dump: virtualOutbound hands off to the listener of
+// port 80, which is not bound.
+func captured(outbound, inner string) string {
+	return strings.Replace(httpDump(inner, tableR), `{"listener":{"name":"l","address"`,
+		`{"listener":{"name":"virtualOutbound","traffic_direction":"OUTBOUND","use_original_dst":true,"address":{"socket_address":{"address":"0.0.0.0","port_value":15001}},`+outbound+`"filter_chains":[]}},{"listener":{"name":"l","bind_to_port":false,"address"`, 1)
+}
+
+func TestAHandedOffConnectionKeepsWhatTheFirstListenerFoundOut(t *testing.T) {
+	byAddress := `"filter_chains":[{"name":"vip","filter_chain_match":{"prefix_ranges":[{"address_prefix":"10.96.0.1","prefix_len":32}]},"filters":[` + hcm("") + `]}]`
+	call := Call{Address: at80, OriginalDst: netip.MustParseAddrPort("10.96.0.1:80"), Direction: Outbound, Source: netip.MustParseAddrPort("10.0.0.9:999")}
+	if o := read(t, captured("", byAddress)).Match(call).Outcomes[0]; o.Listener != "l" || o.FilterChain != "vip" {
+		t.Errorf("the original destination: listener %s, chain %q, %s", o.Listener, o.FilterChain, o.Error)
+	}
+	bySNI := `"filter_chains":[{"name":"sni","filter_chain_match":{"server_names":["a.example"]},"filters":[` + hcm("") + `]}]`
+	call.TLS, call.SNI = TLS, "a.example"
+	if o := read(t, captured(inspector, bySNI)).Match(call).Outcomes[0]; o.Listener != "l" || o.FilterChain != "sni" {
+		t.Errorf("the server name: listener %s, chain %q, %s", o.Listener, o.FilterChain, o.Error)
+	}
+}
+
+func TestAnUnknownClientLeavesChainsThatAskForItOpen(t *testing.T) {
+	chain := func(name, match string) string {
+		return `{"name":"` + name + `","filter_chain_match":{` + match + `},"filters":[` + hcm("") + `]}`
+	}
+	for _, tc := range []struct {
+		name, chains, source, want string
+		verdict                    Verdict
+	}{
+		{"a source range decides", chain("near", `"source_prefix_ranges":[{"address_prefix":"10.0.0.0","prefix_len":8}]`) + "," + chain("any", ""), "", "", Undetermined},
+		{"a source range decides between a chain and none", chain("near", `"source_prefix_ranges":[{"address_prefix":"10.0.0.0","prefix_len":8}]`), "", "", Undetermined},
+		{"the source type decides", chain("here", `"source_type":"SAME_IP_OR_LOOPBACK"`) + "," + chain("out", `"source_type":"EXTERNAL"`), "", "", Undetermined},
+		{"the source port decides", chain("port", `"source_ports":[7]`) + "," + chain("any", ""), "10.0.0.9:0", "", Undetermined},
+		{"every source is in the range", chain("all", `"source_prefix_ranges":[{"address_prefix":"0.0.0.0","prefix_len":0}]`), "", "all", Forward},
+		{"another destination asks for it", chain("far", `"destination_port":81,"source_ports":[7]`) + "," + chain("any", ""), "", "any", Forward},
+		{"it is given", chain("near", `"source_prefix_ranges":[{"address_prefix":"10.0.0.0","prefix_len":8}]`) + "," + chain("any", ""), "10.0.0.9:999", "near", Forward},
+	} {
+		c := Call{Address: at80}
+		if tc.source != "" {
+			c.Source = netip.MustParseAddrPort(tc.source)
+		}
+		o := read(t, httpDump(`"filter_chains":[`+tc.chains+`]`, tableR)).Match(c).Outcomes[0]
+		if o.Verdict != tc.verdict || o.FilterChain != tc.want {
+			t.Errorf("%s: %s %q, want %s %q (%v)", tc.name, o.Verdict, o.FilterChain, tc.verdict, tc.want, o.Reasons)
+		}
+		if tc.verdict == Undetermined && (len(o.Reasons) == 0 || !strings.Contains(o.Reasons[0], "client's address")) {
+			t.Errorf("%s: %v", tc.name, o.Reasons)
+		}
+	}
+}
+
+func TestTheMatchingPortIsThatOfTheConnection(t *testing.T) {
+	d := read(t, strings.NewReplacer(`"port_value":80}},"filter_chains"`, `"port_value":15006}},"use_original_dst":true,"filter_chains"`, `"name":"l"`, `"name":"virtualInbound"`).Replace(
+		httpDump(`"filter_chains":[{"filters":[`+hcm(`"strip_matching_host_port":true`)+`]}]`, tableR)))
+	o := d.Match(Call{Address: netip.MustParseAddrPort("10.0.0.1:8080"), Direction: Inbound, Authority: "a.example:8080"}).Outcomes[0]
+	if o.Request == nil || o.Request.Authority != "a.example" {
+		t.Errorf("listener %s: %+v", o.Listener, o.Request)
+	}
+}

@@ -26,8 +26,8 @@ type Normalized struct {
 
 // Normalize does what the HTTP connection manager does before routing: it refuses what it must (no host, no path, a
 // fragment, HTTP/1.0 where not accepted, an upgrade that is not configured later), makes an absolute-form path
-// relative, normalises path and host, and sets x-forwarded-proto and :scheme. listenerPort is the port the listener
-// is bound to (strip_matching_host_port). The request given is not changed.
+// relative, normalises path and host, and sets x-forwarded-proto and :scheme. listenerPort is the
+// connection's local port (strip_matching_host_port): of a captured connection the original destination's. The request given is not changed.
 func Normalize(hcm *hcmv3.HttpConnectionManager, listenerPort uint32, req *matcher.Request) Normalized {
 	return normalize(hcm, listenerPort, req)
 }
