@@ -103,7 +103,6 @@ type docArgs struct {
 	json   bool   // configuration as JSON
 	g      *glyphs
 	th     *theme
-	live   bool
 }
 
 func build(t tab, a docArgs) []row {
