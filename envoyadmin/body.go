@@ -243,7 +243,8 @@ func sanText(m interface {
 	GetExact() string
 	GetPrefix() string
 	GetSuffix() string
-}) string {
+},
+) string {
 	switch {
 	case m.GetExact() != "":
 		return m.GetExact()

@@ -195,7 +195,7 @@ func readBalancing(c *clusterv3.Cluster) balancing {
 	return b
 }
 
-// typed reads load_balancing_policy: the first policy Envoy supports counts.
+// typed reads load_balancing_policy: the first policy is taken, as Envoy does where it supports it.
 func (b *balancing) typed(p *clusterv3.LoadBalancingPolicy, depth int) {
 	if depth > 4 {
 		return
@@ -204,7 +204,8 @@ func (b *balancing) typed(p *clusterv3.LoadBalancingPolicy, depth int) {
 		b.localityWeighted = b.localityWeighted || l.GetLocalityWeightedLbConfig() != nil
 		b.failOnPanic = b.failOnPanic || l.GetZoneAwareLbConfig().GetFailTrafficOnPanic()
 	}
-	for _, x := range p.GetPolicies() {
+	if policies := p.GetPolicies(); len(policies) > 0 {
+		x := policies[0]
 		a := x.GetTypedExtensionConfig().GetTypedConfig()
 		var rr roundv3.RoundRobin
 		var lr leastv3.LeastRequest
@@ -249,7 +250,6 @@ func (b *balancing) typed(p *clusterv3.LoadBalancingPolicy, depth int) {
 				b.policy, b.unknown = x.GetTypedExtensionConfig().GetName(), t
 			}
 		}
-		return
 	}
 }
 

@@ -194,9 +194,11 @@ func hashlimitWords(words []string) []string {
 		opts["--hashlimit-burst"] = []string{"--hashlimit-burst", "5"}
 	}
 	var out []string
-	for _, k := range []string{"--hashlimit-upto", "--hashlimit", "--hashlimit-above", "--hashlimit-burst", "--hashlimit-mode", "--hashlimit-name",
+	for _, k := range []string{
+		"--hashlimit-upto", "--hashlimit", "--hashlimit-above", "--hashlimit-burst", "--hashlimit-mode", "--hashlimit-name",
 		"--hashlimit-htable-size", "--hashlimit-htable-max", "--hashlimit-htable-gcinterval", "--hashlimit-htable-expire", "--hashlimit-srcmask",
-		"--hashlimit-dstmask", "--hashlimit-rate-match", "--hashlimit-rate-interval"} {
+		"--hashlimit-dstmask", "--hashlimit-rate-match", "--hashlimit-rate-interval",
+	} {
 		out = append(out, opts[k]...)
 	}
 	return out
@@ -245,7 +247,8 @@ type commentMatch struct{ text string }
 
 func (m *commentMatch) module() string           { return "comment" }
 func (m *commentMatch) eval(*walk, *flow) answer { return yes }
-func (m *commentMatch) print(w *writer)          { w.word("-m", "comment", "--comment"); w.text(m.text) }
+func (m *commentMatch) print(w *writer) { w.word("-m", "comment", "--comment"); w.text(m.text) }
+
 func (m *commentMatch) option(p *parser, name string, not bool) (ok bool) {
 	if name == "comment" && !not {
 		m.text, ok = p.value()

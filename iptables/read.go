@@ -157,7 +157,6 @@ type indexer struct {
 	prev    []byte // "-A CHAIN " of the line before
 	cur     int32  // its chain
 	inserts int
-	remarks int
 	careful bool // compare names, not only their hashes
 	full    bool // more chains than can be told apart
 	stray   int  // line of the first stray text outside of tables

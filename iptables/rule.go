@@ -78,11 +78,11 @@ func maskAddr(a, mask netip.Addr) netip.Addr {
 }
 
 func maskBits(bits int, v4 bool) netip.Addr {
-	p := netip.PrefixFrom(netip.IPv6Unspecified(), bits)
 	full := [16]byte{}
 	for i := range full {
 		full[i] = 0xff
 	}
+	var p netip.Prefix
 	if v4 {
 		p = netip.PrefixFrom(netip.AddrFrom4([4]byte{255, 255, 255, 255}), bits)
 	} else {

@@ -198,8 +198,10 @@ func (t *rejectTarget) option(p *parser, name string, not bool) bool {
 		return false
 	}
 	v, has := p.value()
-	if full, ok := map[string]string{"tcp-rst": "tcp-reset", "port-unreach": "icmp-port-unreachable", "host-unreach": "icmp-host-unreachable", "net-unreach": "icmp-net-unreachable",
-		"proto-unreach": "icmp-proto-unreachable", "net-prohib": "icmp-net-prohibited", "host-prohib": "icmp-host-prohibited", "admin-prohib": "icmp-admin-prohibited"}[v]; ok {
+	if full, ok := map[string]string{
+		"tcp-rst": "tcp-reset", "port-unreach": "icmp-port-unreachable", "host-unreach": "icmp-host-unreachable", "net-unreach": "icmp-net-unreachable",
+		"proto-unreach": "icmp-proto-unreachable", "net-prohib": "icmp-net-prohibited", "host-prohib": "icmp-host-prohibited", "admin-prohib": "icmp-admin-prohibited",
+	}[v]; ok {
 		v = full
 	}
 	t.with = v

@@ -39,23 +39,19 @@ func (q *inquiry) targetPortUnset(s *servicePort) string {
 	}
 	pods, err := q.cluster.PodsSelected(q.ctx, s.service.Namespace, s.service.Spec.Selector)
 	q.refused(err)
-	have := ""
+	if len(pods) == 0 {
+		return ""
+	}
 	for _, p := range pods {
 		if _, ok := p.PortNamed(s.port.TargetPort.StrVal, string(s.port.Protocol)); ok {
 			return ""
 		}
-		for _, c := range p.Spec.Containers {
-			for _, port := range c.Ports {
-				have += fmt.Sprintf(" %s:%d", orElse(port.Name, "-"), port.ContainerPort)
-			}
-		}
-		if have == "" {
-			have = " none declared"
-		}
-		break
 	}
-	if have == "" {
-		return ""
+	have := ""
+	for _, c := range pods[0].Spec.Containers {
+		for _, port := range c.Ports {
+			have += fmt.Sprintf(" %s:%d", orElse(port.Name, "-"), port.ContainerPort)
+		}
 	}
-	return "the Pods have" + have
+	return "the Pods have" + orElse(have, " none declared")
 }

@@ -39,6 +39,7 @@ func (w *walker) nodeNet(name string, six bool) *netns {
 		return n
 	}
 	n := &netns{area: AreaNode, name: name}
+	n.host.Node = true
 	w.nodes[key] = n
 	w.readRules(n, six, false)
 	if w.err != nil || n.notRead != nil {

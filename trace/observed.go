@@ -8,16 +8,6 @@ import (
 
 // What the rules about observations ask for.
 
-// observations calls f for every log line that belongs to the path, with the hop
-// it speaks of.
-func (q *inquiry) observations(f func(p *proxy, n *node, e accesslog.Entry)) {
-	for _, p := range q.proxiesInOrder() {
-		for _, l := range p.lines {
-			f(p, l.node, l.entry)
-		}
-	}
-}
-
 // proxiesInOrder are the Envoys on the path in the order of the walk.
 func (q *inquiry) proxiesInOrder() []*proxy {
 	var out []*proxy

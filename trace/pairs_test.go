@@ -15,7 +15,6 @@ type fault struct {
 
 var (
 	sourceRanges   = fault{"HT1004", madeChange("HT1004-source-ranges")}
-	healthPort     = fault{"HT1005", annotate("service.beta.kubernetes.io/aws-load-balancer-healthcheck-port", "31999")}
 	tableFull      = fault{"HT2004", madeChange("HT2004-conntrack-full")}
 	staleEntry     = fault{"HT2002", add("nodes/k8s-worker-1/conntrack.txt", "tcp      6 116 SYN_SENT src=192.0.2.7 dst=203.0.113.10 sport=40031 dport=80 [UNREPLIED] src=10.244.1.250 dst=10.244.1.1 sport=8080 dport=60117 mark=0 use=1\n")}
 	hostFirewall   = fault{"HT2007", atEnd("nodes/*/iptables-save.txt", "mangle", "[1:60] -A PREROUTING -d 203.0.113.10/32 -p tcp -m comment --comment \"blocked by the host's owner\" -j DROP\n")}

@@ -20,7 +20,6 @@ type proxy struct {
 	data    []byte // the config_dump
 	notRead *NotReadError
 	files   map[string][]byte // the other answers of its admin API, by file name
-	version string            // of the configuration it serves, where the dump tells
 
 	hops   []*node // the hops it decided, in the order of the walk
 	routed []*node // the last hop of each way through it
