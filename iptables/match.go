@@ -247,7 +247,7 @@ type commentMatch struct{ text string }
 
 func (m *commentMatch) module() string           { return "comment" }
 func (m *commentMatch) eval(*walk, *flow) answer { return yes }
-func (m *commentMatch) print(w *writer) { w.word("-m", "comment", "--comment"); w.text(m.text) }
+func (m *commentMatch) print(w *writer)          { w.word("-m", "comment", "--comment"); w.text(m.text) }
 
 func (m *commentMatch) option(p *parser, name string, not bool) (ok bool) {
 	if name == "comment" && !not {
