@@ -92,6 +92,12 @@ func TestWhatTheDumpDoesNotTellOfEndpointsIsUndetermined(t *testing.T) {
 	if o.Error != NoCluster || o.Cluster != "c" || o.Flags != "NC" {
 		t.Errorf("without the cluster: %+v", o)
 	}
+	fallback := strings.Replace(oneCluster(`{"cluster":{"name":"c","type":"EDS","lb_subset_config":{"metadata_fallback_policy":"FALLBACK_LIST","subset_selectors":[{"keys":["version"]}]}}}`,
+		`{"lb_endpoints":[`+lbHost("1", "HEALTHY", 1, "")+`]}`), `"version":"v1"`, `"fallback_list":[{"version":"v1"}]`, 1)
+	o = read(t, fallback).Match(call).Outcomes[0]
+	if o.Verdict != Undetermined || !strings.Contains(o.Reasons[0], "FALLBACK_LIST") {
+		t.Errorf("a list of fallbacks: %s %+v", o.Verdict, o.Reasons)
+	}
 	o = read(t, oneCluster(`{"cluster":{"name":"c","cluster_type":{"name":"acme.cluster"}}}`, "")).Match(call).Outcomes[0]
 	if o.Verdict != Undetermined || !strings.Contains(o.Reasons[0], "acme.cluster") {
 		t.Errorf("unknown type: %+v", o)

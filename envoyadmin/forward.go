@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 
+	subsetv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/subset/v3"
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
 
 	"github.com/hoptrail/hoptrail/envoyadmin/internal/jsonscan"
@@ -21,6 +22,8 @@ func (r *run) noCluster(w *way, name string, status int) {
 		why = "cluster " + name + " is warming: it has no hosts yet and serves nothing"
 		w.note(why)
 		w.step(Step{Kind: KindCluster, Name: name, Why: why, State: StateFail, Source: d.clusters[i].path()})
+	} else if name == "" {
+		w.step(Step{Kind: KindCluster, Why: "the route names no cluster: the header that should name it is absent", State: StateFail})
 	} else {
 		w.step(Step{Kind: KindCluster, Name: name, Why: why, State: StateFail})
 		d.nearClusters(w, name)
@@ -119,6 +122,12 @@ func (r *run) cluster(w *way, c *cluster, s sending, step Step) {
 	}
 	r.overload(c, &set, &step)
 	r.dropped(w, &set, &step)
+	if c.lb.subset.GetMetadataFallbackPolicy() == subsetv3.Subset_FALLBACK_LIST && s.criteria["fallback_list"] != nil {
+		step.State, step.Why = StateUnknown, joinWords(step.Why, "the subset is tried by metadata_fallback_policy FALLBACK_LIST, which is not evaluated here")
+		w.step(step)
+		w.doubt("cluster %s: metadata_fallback_policy FALLBACK_LIST is not evaluated here", name)
+		return
+	}
 	in, why, ok := c.lb.subsetOf(set.hosts, s.criteria)
 	step.Why = joinWords(step.Why, why)
 	if len(set.hosts) == 0 {

@@ -333,8 +333,8 @@ func (d *Dump) direction(c *Call) (Direction, string) {
 	if out == nil || in == nil {
 		return Gateway, ""
 	}
-	if slices.Contains(d.ownIPs(), c.Address.Addr().Unmap()) {
-		if l := d.accept(c.Address); l != nil && l != out && l != in && (l.static || l.hasPort(15021) || l.hasPort(15090) || l.hasPort(15020)) {
+	if slices.Contains(d.ownIPs(), c.OriginalDst.Addr().Unmap()) {
+		if l := d.accept(c.OriginalDst); l != nil && l != out && l != in && (l.static || l.hasPort(15021) || l.hasPort(15090) || l.hasPort(15020)) {
 			return Gateway, "a port of the proxy's own, which is not captured"
 		}
 		return Inbound, "a sidecar, and the address is its own"

@@ -334,3 +334,30 @@ func TestTheMatchingPortIsThatOfTheConnection(t *testing.T) {
 		t.Errorf("listener %s: %+v", o.Listener, o.Request)
 	}
 }
+
+func TestTheOriginalDestinationTellsTheDirection(t *testing.T) {
+	sidecar := strings.Replace(captured("", `"filter_chains":[{"name":"in","filters":[`+hcm("")+`]}]`), `{"listener":{"name":"l"`,
+		`{"listener":{"name":"virtualInbound","use_original_dst":true,"address":{"socket_address":{"address":"0.0.0.0","port_value":15006}},"filter_chains":[{"name":"in","filters":[`+hcm("")+`]}]}},{"listener":{"name":"l"`, 1)
+	d := read(t, strings.Replace(sidecar, `"id":"gw"`, `"id":"sidecar~10.0.0.1~app.ns~ns.svc.cluster.local"`, 1))
+	for _, tc := range []struct{ name, address, original, want string }{
+		{"the sidecar's own address", "10.0.0.1:8080", "", "virtualInbound"},
+		{"captured on its way in, as the kernel shows it", "127.0.0.1:15006", "10.0.0.1:8080", "virtualInbound"},
+		{"another address", "10.96.0.1:80", "", "l"},
+		{"captured on its way out, as the kernel shows it", "10.0.0.1:15001", "10.96.0.1:80", "l"},
+	} {
+		c := Call{Address: netip.MustParseAddrPort(tc.address)}
+		if tc.original != "" {
+			c.OriginalDst = netip.MustParseAddrPort(tc.original)
+		}
+		if o := d.Match(c).Outcomes[0]; o.Listener != tc.want {
+			t.Errorf("%s: listener %q, want %q (%+v)", tc.name, o.Listener, tc.want, o.Steps[0])
+		}
+	}
+}
+
+func TestAClusterHeaderThatIsAbsentNamesNoCluster(t *testing.T) {
+	o := read(t, httpDump(`"filter_chains":[{"filters":[`+hcm("")+`]}]`, strings.Replace(tableR, `"cluster":"a"`, `"cluster_header":"x-c"`, 1))).Match(Call{Address: at80}).Outcomes[0]
+	if o.Error != NoCluster || o.Flags != "NC" || len(o.NearMisses) != 0 {
+		t.Errorf("%s %s: %+v", o.Error, o.Flags, o.NearMisses)
+	}
+}

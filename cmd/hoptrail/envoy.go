@@ -493,7 +493,7 @@ func (f *callFlags) hello(c *envoyadmin.Call, urlHost string) {
 		return
 	}
 	c.SNI, c.ALPN = f.SNI, f.ALPN
-	if !f.sniGiven && c.TLS == envoyadmin.TLS {
+	if !f.sniGiven {
 		name := hostName(cmpOr(urlHost, c.Authority))
 		if _, err := netip.ParseAddr(name); err != nil {
 			c.SNI = name

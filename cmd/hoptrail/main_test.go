@@ -460,3 +460,18 @@ var clock = regexp.MustCompile(`\d\d:\d\d:\d\dZ$`)
 
 // The last line of a report names the version it was made with.
 var versionLine = regexp.MustCompile(`(?m)^hoptrail \S+, `)
+
+func TestAClientWithACertificateSendsTheHostAsServerName(t *testing.T) {
+	for _, tc := range []struct{ tls, url, sni, want string }{
+		{"tls", "https://a.example/x", "", "a.example"},
+		{"mtls", "https://a.example:8443/x", "", "a.example"},
+		{"mtls", "https://a.example/x", "b.example", "b.example"},
+		{"mtls", "https://10.0.0.1/x", "", ""},
+		{"mtls", "/x", "", ""},
+	} {
+		f := callFlags{Address: "10.0.0.1:443", URL: tc.url, TLS: tc.tls, SNI: tc.sni, sniGiven: tc.sni != ""}
+		if c, err := f.call(); err != nil || c.SNI != tc.want {
+			t.Errorf("%+v: server name %q, %v", tc, c.SNI, err)
+		}
+	}
+}
