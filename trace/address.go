@@ -76,11 +76,29 @@ func (w *walker) fromOutside(f flow) *node {
 			}
 		}
 	}
+	if named := w.named[f.dst.Addr()]; len(named) > 0 {
+		o := &k8s.Owner{Kind: k8s.OwnerLoadBalancer, Service: named[0], Port: named[0].PortFor(f.dst.Port(), f.proto)}
+		for _, svc := range named[1:] {
+			if p := svc.PortFor(f.dst.Port(), f.proto); o.Port == nil && p != nil {
+				o.Service, o.Port = svc, p
+			}
+		}
+		return w.loadBalancer(f, o)
+	}
 	n := w.hop(KindExternal, Subject{Kind: "Address", Name: f.dst.Addr().String()}, f)
 	n.hop.Detail.Address = f.dst.String()
 	n.hop.Summary = f.dst.Addr().String() + " is not of this cluster"
 	n.hop.settle(Fail, f.dst.Addr().String()+" is no load balancer, external, node, Service or Pod address of this cluster")
 	return w.done(n)
+}
+
+// nodeWith is the node that has the address itself, nil where none does.
+func (w *walker) nodeWith(addr netip.Addr) *k8s.Node {
+	owner, err := w.cluster.NodeByAddress(w.ctx, addr)
+	if w.refused(err) != nil || w.err != nil {
+		return nil
+	}
+	return owner
 }
 
 func withPort(owners []k8s.Owner, kind k8s.OwnerKind) *k8s.Owner {
@@ -122,6 +140,12 @@ func (w *walker) loadBalancer(f flow, o *k8s.Owner) *node {
 		h.Summary = f.dst.String() + " is " + s.String()
 		h.settle(OK, "")
 		ways := w.balanced(n, s, o)
+		if own := w.nodeWith(f.dst.Addr()); own != nil {
+			// The address is a node's own, as with externalIPs or a load balancer
+			// that lives on the nodes: the network brings it to that node only.
+			h.check("address", OK, "node "+own.Name+"'s own: it arrives there")
+			ways = []*k8s.Node{own}
+		}
 		n = w.done(n)
 		if len(ways) == 0 {
 			if h.State == OK {
@@ -133,9 +157,15 @@ func (w *walker) loadBalancer(f flow, o *k8s.Owner) *node {
 		}
 		onward := w.terminated(n, f, svc, o.Port)
 		onward.fanned = len(ways) > 1
+		_, byName := w.named[f.dst.Addr()]
+		if byName && toPods(svc) {
+			h.check("targets", OK, "the Pods themselves, not the nodes (annotation of the Service)")
+			w.pastNodes(n, onward, s)
+			return n
+		}
 		for _, way := range ways {
 			next := onward
-			if mode := ingressMode(svc, f.dst.Addr()); mode == "Proxy" && o.Port.NodePort != 0 {
+			if mode := ingressMode(svc, f.dst.Addr()); (mode == "Proxy" || byName) && o.Port.NodePort != 0 {
 				if a := nodeAddr(way, f.dst.Addr().Is6()); a.IsValid() {
 					next.dst = netip.AddrPortFrom(a, uint16(o.Port.NodePort))
 				}
@@ -156,7 +186,7 @@ func (w *walker) loadBalancer(f flow, o *k8s.Owner) *node {
 // pastNodes goes on from a load balancer whose nodes could not be read: to the
 // Service's endpoints, which any of them would choose from. The hop stays unknown.
 func (w *walker) pastNodes(n *node, f flow, s *servicePort) {
-	eps := s.ready()
+	eps := s.sentTo(f.dst.Addr())
 	for _, e := range eps {
 		p := w.podByIP(e.Addr.Addr(), e.Addr.Port())
 		if w.err != nil || p == nil {
@@ -258,6 +288,13 @@ func ingressMode(svc *k8s.Service, addr netip.Addr) string {
 	return "VIP"
 }
 
+// toPods says whether the load balancer sends to the Pods' own addresses
+// (aws-load-balancer-controller, service annotations).
+func toPods(svc *k8s.Service) bool {
+	const prefix = "service.beta.kubernetes.io/aws-load-balancer-"
+	return svc.Annotations[prefix+"nlb-target-type"] == "ip" || svc.Annotations[prefix+"type"] == "nlb-ip"
+}
+
 func nodeAddr(n *k8s.Node, six bool) netip.Addr {
 	for _, kind := range []corev1.NodeAddressType{corev1.NodeInternalIP, corev1.NodeExternalIP} {
 		for _, a := range n.Status.Addresses {
@@ -292,11 +329,14 @@ func (w *walker) nodeAddress(f flow, o *k8s.Owner) *node {
 			h.Subject = Subject{Kind: "Service", Namespace: svc.Namespace, Name: svc.Name}
 			h.Summary = fmt.Sprintf("port %d is the health check port of %s/%s", f.dst.Port(), svc.Namespace, svc.Name)
 			h.settle(OK, "")
-		case len(o.HostPorts) > 0:
-			p := w.wrapPod(o.HostPorts[0])
+		case len(o.HostPorts) > 0 || len(o.HostNetwork) > 0 && o.HostNetwork[0].DeclaresPort(f.dst.Port(), f.proto):
+			p := w.wrapPod(append(slices.Clone(o.HostPorts), o.HostNetwork...)[0])
 			h.Subject = Subject{Kind: "Pod", Namespace: p.ref.namespace, Name: p.ref.name}
 			h.Detail.Pod = p.ref.String()
 			h.Summary = fmt.Sprintf("port %d of node %s is taken by Pod %s", f.dst.Port(), o.Node.Name, p.ref)
+			h.settle(OK, "")
+		case ownPort(f):
+			h.Summary = fmt.Sprintf("port %d of node %s is for the node's own processes", f.dst.Port(), o.Node.Name)
 			h.settle(OK, "")
 		default:
 			h.Summary = fmt.Sprintf("nobody takes port %d on node %s", f.dst.Port(), o.Node.Name)
@@ -306,6 +346,18 @@ func (w *walker) nodeAddress(f flow, o *k8s.Owner) *node {
 		n.to("", 1, w.atNode(f, o.Node.Name, s))
 		return n
 	})
+}
+
+// ownPort says whether the port is one that processes of a node itself commonly
+// take (kubernetes.io/docs/reference/networking/ports-and-protocols): no object of
+// the API tells whether they do.
+func ownPort(f flow) bool {
+	switch p := f.dst.Port(); p {
+	case 22, 53, 111, 179, 2379, 2380, 6443, 9100:
+		return true
+	default:
+		return p >= 10248 && p <= 10259
+	}
 }
 
 func portList(svc *k8s.Service) string {

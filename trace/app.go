@@ -14,6 +14,7 @@ type listening struct {
 	addr netip.Addr // invalid: every address
 	port uint16
 	udp  bool
+	four bool // addr is invalid for 0.0.0.0: every address of IPv4, none of IPv6
 	line string
 }
 
@@ -33,26 +34,19 @@ func (w *walker) toApp(f flow, p *pod) *node {
 		ready, why := p.obj.Ready()
 		h.check("ready", stateOf(ready, Warn), orElse(why, "yes"))
 		q := p.ref.query(AreaPod, sockets)
-		obs, notRead := w.observeIf(q, ready)
+		obs, notRead := w.observe(q)
 		if w.err != nil {
 			return nil
 		}
 		if notRead != nil {
-			h.check("sockets", Unknown, notRead.Why)
-			if ready {
-				// A ready Pod passes its own probes: the best there is without
-				// its sockets, and marked as no more than that.
-				h.Summary = p.ref.String() + " takes " + strconv.Itoa(port) + " (inferred: the Pod is ready)"
-				h.settle(OK, "")
-				w.cite(h, Inferred, Query{Area: AreaCluster, File: "pods", Select: Selector{Namespace: p.ref.namespace, Name: p.ref.name}}, "condition Ready is True", "")
-			} else {
-				h.Summary = "what listens in " + p.ref.String() + " was not read"
-				w.unread(n, notRead)
-			}
+			// A Pod without a probe is ready whatever it listens on: what takes the
+			// port stays open, unless a log shows that something did (observedApps).
+			h.Summary = "what listens in " + p.ref.String() + " was not read"
+			w.unread(n, notRead)
 			return w.done(n)
 		}
 		all := parseSockets(obs.Data)
-		n.facts.sockets = all
+		n.facts.sockets, n.facts.socketsRead = all, true
 		var fits, same *listening
 		for i := range all {
 			s := &all[i]
@@ -60,7 +54,7 @@ func (w *walker) toApp(f flow, p *pod) *node {
 				continue
 			}
 			same = s
-			if !s.addr.IsValid() || s.addr == f.dst.Addr() {
+			if !s.addr.IsValid() && !(s.four && f.dst.Addr().Is6()) || s.addr == f.dst.Addr() {
 				fits = s
 				break
 			}
@@ -80,7 +74,7 @@ func (w *walker) toApp(f flow, p *pod) *node {
 		default:
 			h.Summary = "refused: nothing listens on port " + strconv.Itoa(port)
 			h.settle(Fail, fmt.Sprintf("nothing in the Pod listens on port %d", port))
-			w.cite(h, Observed, q, strings.TrimSpace(string(obs.Data)), "")
+			w.cite(h, Observed, q, orElse(strings.TrimSpace(string(obs.Data)), "(empty: no listening socket)"), "")
 		}
 		if !ready {
 			h.check("containers", Warn, why)
@@ -89,10 +83,33 @@ func (w *walker) toApp(f flow, p *pod) *node {
 	})
 }
 
+// observedApps passes the applications whose sockets were not read and that a
+// proxy before them is seen to have had an answer from: what was observed
+// outranks what is not known.
+func (w *walker) observedApps(root *node, seen []observedLine, of map[*node]Query) {
+	each(root, func(n *node) {
+		if n.hop.Kind != KindApp || n.facts.notRead == nil || n.facts.notRead.Query.File != sockets {
+			return
+		}
+		for _, l := range seen {
+			if l.entry.UpstreamHost() != n.facts.flow.dst.String() || l.entry.Status() == 0 || len(l.entry.Flags()) > 0 {
+				continue
+			}
+			n.hop.State, n.hop.Why = OK, ""
+			n.hop.Summary = n.hop.Detail.Pod + " answered " + strconv.Itoa(l.entry.Status()) + " at " + n.facts.flow.dst.String() + ", as a proxy before it logged"
+			w.cite(n.hop, Observed, of[l.node], l.entry.Raw, n.facts.flow.dst.String())
+			return
+		}
+	})
+}
+
 // String is address:port, with * for every address.
 func (l *listening) String() string {
 	host := "*"
-	if l.addr.IsValid() {
+	switch {
+	case l.four:
+		host = "0.0.0.0"
+	case l.addr.IsValid():
 		host = l.addr.String()
 		if l.addr.Is6() {
 			host = "[" + host + "]"
@@ -132,7 +149,9 @@ func parseSockets(data []byte) []listening {
 		l := listening{port: uint16(n), udp: udp, line: strings.TrimRight(line, "\r\n")}
 		if a, err := netip.ParseAddr(host); err == nil && !a.IsUnspecified() {
 			l.addr = a.Unmap()
-		} else if err != nil && host != "*" && host != "" {
+		} else if err == nil {
+			l.four = a.Is4()
+		} else if host != "*" && host != "" {
 			continue
 		}
 		out = append(out, l)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -109,6 +110,12 @@ func (s *servicePort) lists(addr netip.AddrPort) bool {
 		}
 	}
 	return false
+}
+
+// sentTo are the ready endpoints of the family of the address that a packet was
+// sent to: what kube-proxy chooses from.
+func (s *servicePort) sentTo(dst netip.Addr) []k8s.Endpoint {
+	return slices.DeleteFunc(s.ready(), func(e k8s.Endpoint) bool { return e.Addr.Addr().Is6() != dst.Is6() })
 }
 
 // ready are the endpoints that traffic is sent to: the ready ones, else those

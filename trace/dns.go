@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+
+	"github.com/hoptrail/hoptrail/k8s"
 )
 
 // resolution is what became of a name.
@@ -77,6 +79,9 @@ func (w *walker) resolve(f flow) *node {
 		n.to("", 1, w.pending(f))
 		return n
 	}
+	if f.at.area == "" {
+		w.nameLoadBalancers(n, r)
+	}
 	for _, a := range r.addrs {
 		next := f
 		next.dst = netip.AddrPortFrom(a, port)
@@ -87,6 +92,38 @@ func (w *walker) resolve(f flow) *node {
 		n.to(label, 1/float64(len(r.addrs)), w.originate(next))
 	}
 	return n
+}
+
+// nameLoadBalancers remembers the Services whose load balancer goes by a name of
+// the chain (status.loadBalancer.ingress[].hostname, as in AWS): its addresses
+// stand in no object.
+func (w *walker) nameLoadBalancers(n *node, r *resolution) {
+	names := []string{w.target.Host}
+	for _, name := range r.chain {
+		if _, err := netip.ParseAddr(name); err != nil {
+			names = append(names, strings.TrimSuffix(name, "."))
+		}
+	}
+	var found []*k8s.Service
+	for _, name := range names {
+		services, err := w.cluster.ServicesOfLoadBalancer(w.ctx, name)
+		if w.refused(err) != nil || w.err != nil {
+			return
+		}
+		for _, svc := range services {
+			if !slices.Contains(found, svc) {
+				found = append(found, svc)
+				n.hop.check("load balancer", OK, name+" is the load balancer of Service "+svc.Namespace+"/"+svc.Name)
+			}
+		}
+	}
+	if len(found) == 0 {
+		return
+	}
+	w.named = map[netip.Addr][]*k8s.Service{}
+	for _, a := range r.addrs {
+		w.named[a] = found
+	}
 }
 
 // override returns what --resolve says for the target's host and port.
@@ -138,7 +175,8 @@ func (w *walker) ask(n *node, r *resolution, f flow) {
 	var doc dnsAnswers
 	if err := json.Unmarshal(obs.Data, &doc); err != nil {
 		w.broken(q, jsonError(q, obs.Data, err))
-		h.settle(Unknown, q.Path()+": "+err.Error())
+		w.unread(n, &NotReadError{Query: q, Why: err.Error(), Command: q.Command()})
+		h.Summary = w.target.Host + " could not be resolved from here"
 		return
 	}
 	name := q.Name + "."

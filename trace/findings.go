@@ -26,6 +26,8 @@ type inquiry struct {
 	rule *rule
 	root *node
 	all  *[]*finding
+	// the hops as the walk left them: rules add to hops, never to the graph
+	graph *graph
 }
 
 // finding is a fault found, before the report is written.
@@ -99,15 +101,15 @@ func (q *inquiry) kind(f func(*node), kinds ...HopKind) {
 // findings runs every rule over the walk.
 func (w *walker) findings(root *node) []*finding {
 	var all []*finding
+	g := newGraph(root)
 	for i := range rules {
 		if w.err != nil {
 			return nil
 		}
-		(&rules[i]).run(w, root, &all)
+		(&rules[i]).run(w, g, &all)
 	}
-	order := map[*node]int{}
-	each(root, func(n *node) { order[n] = len(order) })
-	w.suppress(all, order)
+	order := g.order
+	suppress(all, g)
 	rank := map[Severity]int{SeverityError: 0, SeverityWarning: 1, SeverityInfo: 2}
 	slices.SortStableFunc(all, func(a, b *finding) int {
 		return cmp.Or(cmp.Compare(rank[a.severity], rank[b.severity]), cmp.Compare(order[a.node], order[b.node]), cmp.Compare(a.rule.code, b.rule.code))
@@ -115,9 +117,9 @@ func (w *walker) findings(root *node) []*finding {
 	return all
 }
 
-func (r *rule) run(w *walker, root *node, all *[]*finding) {
+func (r *rule) run(w *walker, g *graph, all *[]*finding) {
 	if r.find != nil {
-		r.find(&inquiry{walker: w, rule: r, root: root, all: all})
+		r.find(&inquiry{walker: w, rule: r, root: g.root, all: all, graph: g})
 	}
 }
 
@@ -125,7 +127,8 @@ func (r *rule) run(w *walker, root *node, all *[]*finding) {
 // that suppresses its code found its own at the same hop or on a way that leads
 // to or from it. The same fault found at several hops is one finding, at the
 // first.
-func (w *walker) suppress(all []*finding, order map[*node]int) {
+func suppress(all []*finding, g *graph) {
+	order := g.order
 	for i, cause := range all {
 		for j, f := range all {
 			if i == j || f.below != nil {
@@ -133,7 +136,7 @@ func (w *walker) suppress(all []*finding, order map[*node]int) {
 			}
 			first := order[cause.node] < order[f.node] || cause.node == f.node && i < j
 			same := first && f.rule == cause.rule && (f.detail == cause.detail || f.same != "" && f.same == cause.same)
-			symptom := slices.Contains(cause.rule.suppresses, f.rule.code) && related(cause.node, f.node)
+			symptom := slices.Contains(cause.rule.suppresses, f.rule.code) && g.related(cause.node, f.node)
 			if (same || symptom) && !cause.isBelow(f) {
 				f.below = cause
 				if same && f.node != cause.node {
@@ -172,18 +175,6 @@ func (f *finding) isBelow(other *finding) bool {
 		f = f.below
 	}
 	return false
-}
-
-// related says whether one hop lies on a way from the other. A finding without a
-// hop is about the whole.
-func related(a, b *node) bool {
-	return a == nil || b == nil || a == b || leads(a, b) || leads(b, a)
-}
-
-func leads(from, to *node) bool {
-	found := false
-	each(from, func(n *node) { found = found || n == to })
-	return found
 }
 
 // listed are the findings as the report has them: causes only, their symptoms

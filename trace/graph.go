@@ -3,6 +3,7 @@ package trace
 import (
 	"fmt"
 	"math"
+	"slices"
 )
 
 // node is a hop of the walk with the ways on from it. The walk builds a
@@ -35,13 +36,17 @@ type path struct {
 	nodes       []*node
 }
 
-// paths lists the ways from root, at most bound of them, most of the order in
-// which the walk met them; what the bound cut off is summed up in rest.
+// paths lists the ways from root, at most bound of them, in the order in which
+// the walk met them; what the bound cut off is summed up in rest and not walked.
 // Ways with no probability are left out.
 func paths(root *node, bound int) (all []path, rest float64) {
 	var trail []*node
 	var visit func(n *node, p float64)
 	visit = func(n *node, p float64) {
+		if len(all) >= bound {
+			rest += p
+			return
+		}
 		trail = append(trail, n)
 		defer func() { trail = trail[:len(trail)-1] }()
 		ways := 0
@@ -52,14 +57,9 @@ func paths(root *node, bound int) (all []path, rest float64) {
 			ways++
 			visit(e.to, p*e.probability)
 		}
-		if ways > 0 {
-			return
+		if ways == 0 {
+			all = append(all, path{p, append([]*node(nil), trail...)})
 		}
-		if len(all) >= bound {
-			rest += p
-			return
-		}
-		all = append(all, path{p, append([]*node(nil), trail...)})
 	}
 	if root != nil {
 		visit(root, 1)
@@ -91,29 +91,69 @@ func (p path) verdict() Verdict {
 	return Reachable
 }
 
-// overall joins the verdicts of all ways: they agree, or they disagree
-// (degraded), or at least one is not known and none contradicts another.
-func overall(all []path) Verdict {
-	var reach, unreach, unknown bool
-	for _, p := range all {
-		switch p.verdict() {
-		case Reachable:
-			reach = true
-		case Unreachable:
-			unreach = true
-		default:
-			unknown = true
+// verdicts are those that some way comes to.
+type verdicts struct{ reach, unreach, unknown bool }
+
+func (v *verdicts) join(o verdicts) {
+	v.reach, v.unreach, v.unknown = v.reach || o.reach, v.unreach || o.unreach, v.unknown || o.unknown
+}
+
+// overall joins the verdicts of all ways from root, those that no list has room
+// for included: they agree, or they disagree (degraded), or at least one is not
+// known and none contradicts another. A way's verdict is that of [path.verdict];
+// the graph is walked once.
+func overall(root *node) Verdict {
+	memo := map[*node]verdicts{}
+	var of func(n *node) verdicts
+	of = func(n *node) (v verdicts) {
+		if known, ok := memo[n]; ok {
+			return known
 		}
+		switch n.hop.State {
+		case Fail:
+			v.unreach = true
+		case OK, Warn, Skipped:
+			v = onward(n, of)
+		default:
+			if n.hop.Kind != KindNode {
+				v.unknown = true
+				break
+			}
+			if v = onward(n, of); v.reach {
+				v.reach, v.unknown = false, true
+			}
+		}
+		memo[n] = v
+		return v
 	}
-	switch {
-	case reach && unreach:
-		return Degraded
-	case unknown || !reach && !unreach:
+	if root == nil {
 		return Undetermined
-	case unreach:
+	}
+	switch v := of(root); {
+	case v.reach && v.unreach:
+		return Degraded
+	case v.unknown || !v.reach && !v.unreach:
+		return Undetermined
+	case v.unreach:
 		return Unreachable
 	}
 	return Reachable
+}
+
+// onward joins the verdicts of the ways on from n; a way that ends there is
+// passed.
+func onward(n *node, of func(*node) verdicts) verdicts {
+	v, ways := verdicts{}, 0
+	for _, e := range n.next {
+		if e.probability > 0 {
+			ways++
+			v.join(of(e.to))
+		}
+	}
+	if ways == 0 {
+		v.reach = true
+	}
+	return v
 }
 
 // worst state on the way on from n, n included, over the ways that carry
@@ -157,6 +197,50 @@ func each(root *node, f func(*node)) {
 		}
 	}
 	visit(root)
+}
+
+// graph is a finished walk as the rules ask about it.
+type graph struct {
+	root    *node
+	order   map[*node]int     // the place of each hop in the walk
+	parents map[*node][]*node // the hops that lead straight to one
+	known   map[*node]map[*node]bool
+}
+
+func newGraph(root *node) *graph {
+	g := &graph{root: root, order: map[*node]int{}, parents: map[*node][]*node{}, known: map[*node]map[*node]bool{}}
+	each(root, func(n *node) {
+		g.order[n] = len(g.order)
+		for _, e := range n.next {
+			g.parents[e.to] = append(g.parents[e.to], n)
+		}
+	})
+	return g
+}
+
+// above are all hops on the ways to n.
+func (g *graph) above(n *node) map[*node]bool {
+	if known, ok := g.known[n]; ok {
+		return known
+	}
+	out := map[*node]bool{}
+	stack := slices.Clone(g.parents[n])
+	for len(stack) > 0 {
+		m := stack[len(stack)-1]
+		stack = stack[:len(stack)-1]
+		if !out[m] {
+			out[m] = true
+			stack = append(stack, g.parents[m]...)
+		}
+	}
+	g.known[n] = out
+	return out
+}
+
+// related says whether one hop lies on a way from the other. A finding without a
+// hop is about the whole.
+func (g *graph) related(a, b *node) bool {
+	return a == nil || b == nil || a == b || g.above(a)[b] || g.above(b)[a]
 }
 
 // round keeps probabilities readable and the same on every machine.

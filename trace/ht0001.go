@@ -6,7 +6,8 @@ import "strings"
 func ht0001(q *inquiry) {
 	q.each(func(n *node) {
 		e := n.facts.notRead
-		if e == nil || n.hop.State != Unknown {
+		answered := n.hop.Kind == KindApp && n.hop.State == OK
+		if e == nil || n.hop.State != Unknown && !answered {
 			return
 		}
 		fix := []string{}
@@ -20,6 +21,15 @@ func ht0001(q *inquiry) {
 		if c := orElse(e.Command, e.Query.Command()); c != "" {
 			fix = append(fix, "this gives it: "+c)
 		}
-		q.report(n, e.Query.Path()+" was not read ("+strings.TrimSuffix(e.Why, ".")+"), so this hop is unknown", fix...)
+		if len(fix) == 0 {
+			fix = append(fix, "look at why: "+e.Why)
+		}
+		detail := e.Query.Path() + " was not read (" + strings.TrimSuffix(e.Why, ".") + "), so this hop is unknown"
+		if answered {
+			detail = e.Query.Path() + " was not read (" + strings.TrimSuffix(e.Why, ".") + "); that the application answers is taken from the log of the proxy before it"
+		}
+		if f := q.report(n, detail, fix...); answered {
+			f.severity = SeverityInfo
+		}
 	})
 }

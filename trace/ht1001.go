@@ -24,6 +24,17 @@ func ht1001(q *inquiry) {
 			q.report(n, n.hop.Why, "check the address, and that this is the right cluster (--context)")
 		}
 	}, KindExternal)
+	q.kind(func(n *node) { // asked for by its address, and no Pod has it
+		if n.facts.pod != nil || n.hop.State != Fail || n.facts.flow.proxied {
+			return
+		}
+		for m := range q.graph.above(n) {
+			if len(m.hop.Detail.DNAT) > 0 {
+				return // a rule chose it
+			}
+		}
+		q.report(n, n.hop.Why, "ask for the Service in front of the Pods instead: the address of a Pod ends with it", "kubectl get pods -A -o wide | grep -F "+Quote(n.facts.flow.dst.Addr().String()))
+	}, KindPod)
 }
 
 func last(s []string, otherwise string) string {

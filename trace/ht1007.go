@@ -32,6 +32,9 @@ func ht1007(q *inquiry) {
 		detail := fmt.Sprintf("Service %s has no ready endpoint: ", s)
 		var fix []string
 		switch {
+		case len(svc.Spec.Selector) == 0:
+			detail += "it has no selector, and nothing else gave it one"
+			fix = append(fix, fmt.Sprintf("kubectl -n %s get endpointslices -l kubernetes.io/service-name=%s   # whoever keeps them has to add a ready endpoint", svc.Namespace, svc.Name))
 		case len(pods) == 0:
 			detail += "its selector " + selector + " matches no Pod"
 			fix = append(fix, fmt.Sprintf("kubectl -n %s get pods --show-labels   # against the selector %s", svc.Namespace, selector))

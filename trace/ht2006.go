@@ -2,9 +2,11 @@ package trace
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/hoptrail/hoptrail/iptables"
+	"github.com/hoptrail/hoptrail/k8s"
 )
 
 // ht2006 names a node whose rules send a Service elsewhere than its
@@ -23,9 +25,13 @@ func ht2006(q *inquiry) {
 		}
 		var stale, absent []string
 		for _, d := range ns.host.Disagreements([]iptables.ServicePort{names}) {
-			if d.Stale {
+			switch {
+			case d.Stale && slices.ContainsFunc(s.endpoints, func(e k8s.Endpoint) bool { return e.Addr == d.Endpoint && e.Serving }):
+				// On its way out and still serving: what externalTrafficPolicy Local
+				// falls back to on its node (KEP-1669).
+			case d.Stale:
 				stale = append(stale, d.Endpoint.String())
-			} else {
+			case !nearFirst(s.service):
 				absent = append(absent, d.Endpoint.String())
 			}
 		}
@@ -48,6 +54,26 @@ func ht2006(q *inquiry) {
 		q.quoteSlices(f, s)
 		q.quoteOtherNodes(f, n, s)
 	}, KindNode)
+	q.kind(func(n *node) { // rules and slices agree on a Pod that is gone
+		if n.facts.netns == nil || n.facts.netns.area != AreaNode || slices.ContainsFunc(*q.all, func(f *finding) bool { return f.rule == q.rule && f.node == n }) {
+			return
+		}
+		for _, e := range n.next {
+			if to := e.to; to.hop.Kind == KindPod && to.facts.pod == nil && to.hop.State == Fail && slices.Contains(n.hop.Detail.DNAT, to.facts.flow.dst.String()) {
+				f := q.report(n, fmt.Sprintf("the rules of node %s send to %s, which no Pod has", n.hop.Subject.Name, to.facts.flow.dst),
+					fmt.Sprintf("kubectl get pods -A -o wide | grep -F %s   # is it really gone?", Quote(to.facts.flow.dst.Addr().String())),
+					"kubectl -n kube-system logs of kube-proxy and of kube-controller-manager: who keeps the endpoint?")
+				q.quote(f, Config, n.facts.netns.query(saveV4), "--to-destination "+to.facts.flow.dst.String())
+			}
+		}
+	}, KindNode)
+}
+
+// nearFirst says whether the Service asks for endpoints near the client, so that
+// a node rightly leaves out others (KEP-2433, KEP-4444).
+func nearFirst(svc *k8s.Service) bool {
+	mode := svc.Annotations["service.kubernetes.io/topology-mode"] + svc.Annotations["service.kubernetes.io/topology-aware-hints"]
+	return svc.Spec.TrafficDistribution != nil || mode != "" && !strings.EqualFold(mode, "disabled")
 }
 
 // maxOtherNodes bounds how many other nodes are asked for comparison.

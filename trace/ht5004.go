@@ -69,6 +69,22 @@ func ht5004(q *inquiry) {
 		q.quoteSlices(f, s)
 		q.quote(f, Config, n.facts.proxy.pod.query(AreaProxy, configDump), quotedHosts(append(stale, have...))...)
 	}, KindEndpoint)
+	q.kind(func(n *node) { // both name a Pod that is gone
+		e := n.facts.endpoint
+		if e == nil || n.hop.State == Fail || seen["at "+e.Address] || slices.ContainsFunc(*q.all, func(f *finding) bool {
+			return f.rule == q.rule && f.node.facts.proxy == n.facts.proxy && f.node.facts.outcome.Cluster == n.facts.outcome.Cluster
+		}) {
+			return
+		}
+		to := behindHop(n, KindPod)
+		if to == nil || to.facts.pod != nil || to.hop.State != Fail || to.facts.flow.dst.String() != e.Address {
+			return
+		}
+		seen["at "+e.Address] = true
+		q.report(n, fmt.Sprintf("the Envoy of %s sends %s to %s, which no Pod has", n.facts.proxy.pod, n.facts.outcome.Cluster, e.Address),
+			fmt.Sprintf("kubectl get pods -A -o wide | grep -F %s   # is it really gone?", Quote(e.Address[:strings.LastIndexByte(e.Address, ':')])),
+			fmt.Sprintf("istioctl pc endpoints %s.%s --address %s", n.facts.proxy.pod.name, n.facts.proxy.pod.namespace, Quote(e.Address[:strings.LastIndexByte(e.Address, ':')])))
+	}, KindEndpoint)
 }
 
 // quotedHosts are the hosts of addresses as JSON quotes them.

@@ -9,7 +9,7 @@ import (
 // the loopback only, or on another port.
 func ht8001(q *inquiry) {
 	q.kind(func(n *node) {
-		if n.hop.State != Fail || n.facts.pod == nil || n.facts.sockets == nil {
+		if n.hop.State != Fail || n.facts.pod == nil || !n.facts.socketsRead {
 			return
 		}
 		dst := n.facts.flow.dst

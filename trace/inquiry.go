@@ -1,6 +1,7 @@
 package trace
 
 import (
+	"cmp"
 	"encoding/json"
 	"slices"
 	"strings"
@@ -12,13 +13,12 @@ import (
 
 // before are the hops on the ways to n, nearest first.
 func (q *inquiry) before(n *node) []*node {
-	var out []*node
-	q.each(func(m *node) {
-		if m != n && leads(m, n) {
-			out = append(out, m)
-		}
-	})
-	slices.Reverse(out)
+	above := q.graph.above(n)
+	out := make([]*node, 0, len(above))
+	for m := range above {
+		out = append(out, m)
+	}
+	slices.SortFunc(out, func(a, b *node) int { return cmp.Compare(q.graph.order[b], q.graph.order[a]) })
 	return out
 }
 

@@ -56,6 +56,9 @@ func (w *walker) joinLogs(root *node) {
 	}
 	ids := map[string]string{}    // request id to the proxy that logged it
 	locals := map[string]string{} // upstream local address to the proxy that logged it
+	var seen []observedLine
+	from := map[*node]Query{}
+	defer func() { w.observedApps(root, seen, from) }()
 	for _, p := range order {
 		for _, e := range entries[p] {
 			n, because := p.belongs(e)
@@ -73,7 +76,9 @@ func (w *walker) joinLogs(root *node) {
 				locals[l] = p.pod.String()
 			}
 			p.lines = append(p.lines, observedLine{entry: e, node: n, because: because, first: first})
+			from[n] = p.pod.query(AreaProxy, accessLog)
 		}
+		seen = append(seen, p.lines...)
 		w.attach(p)
 	}
 }

@@ -72,13 +72,10 @@ func (w *walker) viaNode(f flow, p *pod, prev *node) *node {
 	out.at = place{area: AreaNode, name: name}
 	if s == nil {
 		if ns.notRead != nil {
-			if prev != nil {
-				prev.hop.check("rules of node "+name, Unknown, "not read; assumed to let pass what Pods send to each other")
-			}
-			return w.deliver(out, name, untouched, nil)
+			return w.once("via|"+name+"|"+f.key(), f, func() *node { return w.podsPacket(out, ns, p, nil) })
 		}
-		if len(w.evaluateVia(ns, f, p).Outcomes) == 1 {
-			if o := w.evaluateVia(ns, f, p).Outcomes[0]; o.Verdict == iptables.Accept && !o.DNAT {
+		if r := w.evaluateVia(ns, f, p); len(r.Outcomes) == 1 {
+			if o := r.Outcomes[0]; o.Verdict == iptables.Accept && !o.DNAT {
 				if prev != nil {
 					prev.hop.check("rules of node "+name, OK, "let it pass, no translation")
 				}
@@ -86,15 +83,24 @@ func (w *walker) viaNode(f flow, p *pod, prev *node) *node {
 			}
 		}
 		return w.once("via|"+name+"|"+f.key(), f, func() *node {
-			return w.nodeHop(out, ns, iptables.Prerouting, ns.interfaceOf(p.ip), nil)
+			return w.podsPacket(out, ns, p, nil)
 		})
 	}
 	return w.once("via|"+name+"|"+f.key(), f, func() *node {
 		n := w.serviceHop(f, s)
 		n = w.done(n)
-		n.to("", 1, w.nodeHop(out, ns, iptables.Prerouting, ns.interfaceOf(p.ip), s))
+		n.to("", 1, w.podsPacket(out, ns, p, s))
 		return n
 	})
+}
+
+// podsPacket is what a Pod sends as its node meets it: forwarded, or, from a Pod
+// in the node's own network, sent by the node itself.
+func (w *walker) podsPacket(f flow, ns *netns, p *pod, s *servicePort) *node {
+	if p.hostNetwork() {
+		return w.nodeHop(f, ns, iptables.Output, "", s)
+	}
+	return w.nodeHop(f, ns, iptables.Prerouting, ns.interfaceOf(p.ip), s)
 }
 
 func (w *walker) evaluateVia(ns *netns, f flow, p *pod) iptables.Result {
@@ -223,7 +229,7 @@ func (w *walker) behindRefusal(n *node, f flow, r iptables.Result, s *servicePor
 	if s == nil || s.port == nil {
 		return
 	}
-	eps := s.ready()
+	eps := s.sentTo(f.dst.Addr())
 	for _, e := range eps {
 		next := f
 		next.dst = e.Addr
@@ -400,7 +406,7 @@ func (w *walker) inferred(n *node, f flow, s *servicePort) *node {
 		}
 		return n
 	}
-	eps := s.ready()
+	eps := s.sentTo(f.dst.Addr())
 	n.hop.Summary = "the rules were not read; inferred from the Service and its EndpointSlices"
 	var lines []string
 	for _, e := range eps {
@@ -476,6 +482,9 @@ func (w *walker) deliver(f flow, from string, how delivery, s *servicePort) *nod
 	if w.err != nil {
 		return nil
 	}
+	if p := w.podListed(f.dst, s); p != nil {
+		return w.atPod(f, p, place{area: AreaNode, name: from})
+	}
 	owner, err := w.cluster.NodeByAddress(w.ctx, addr)
 	w.refused(err)
 	switch {
@@ -492,6 +501,27 @@ func (w *walker) deliver(f flow, from string, how delivery, s *servicePort) *nod
 		return w.untranslated(f, s)
 	}
 	return w.toExternal(f)
+}
+
+// podListed is the Pod that the Service's EndpointSlices name for the address:
+// one in the host's network, which shares its address with the node and need not
+// declare its ports.
+func (w *walker) podListed(dst netip.AddrPort, s *servicePort) *pod {
+	if s == nil || w.err != nil {
+		return nil
+	}
+	for _, e := range s.endpoints {
+		if e.Addr != dst || e.Pod.Name == "" {
+			continue
+		}
+		p, _ := w.podNamed(podRef{e.Pod.Namespace, e.Pod.Name})
+		if p == nil || !p.hostNetwork() || !slices.Contains(p.obj.Addrs(), dst.Addr()) {
+			return nil
+		}
+		p.ip = dst.Addr()
+		return p
+	}
+	return nil
 }
 
 // podRange says whether the address is one that nodes give to Pods.

@@ -107,12 +107,21 @@ func (w *walker) acrossNodes(f flow, p *pod, via place) *node {
 		return nil
 	}
 	ns := w.nodeNet(name, f.dst.Addr().Is6())
-	if w.err != nil || ns.notRead != nil {
+	if w.err != nil {
 		return nil
 	}
 	in := f
 	in.at = place{area: AreaNode, name: name}
 	in.mark = 0
+	if ns.notRead != nil {
+		n := w.hop(KindNode, Subject{Kind: "Node", Name: name}, in)
+		n.facts.netns = ns
+		n.hop.Summary = "the rules by which it takes the packet were not read"
+		w.unread(n, ns.notRead)
+		n = w.done(n)
+		n.to("", 1, w.enterPod(f, p))
+		return n
+	}
 	r := ns.evaluate(in, iptables.Prerouting, w.outerInterface(ns), nil, nil)
 	if r.Verdict() == iptables.Accept && !slices.ContainsFunc(r.Outcomes, func(o iptables.Outcome) bool { return o.DNAT }) {
 		return nil
@@ -159,6 +168,7 @@ func (w *walker) checkPolicies(n *node, f flow, p *pod) {
 	verdicts, err := w.cluster.PolicyAllows(w.ctx, src, k8s.Peer{Pod: p.obj, Addr: f.dst.Addr()}, f.dst.Port(), f.proto)
 	if notRead := w.refused(err); notRead != nil {
 		n.hop.check("NetworkPolicy", Unknown, notRead.Why)
+		w.unread(n, notRead)
 		return
 	}
 	for _, v := range verdicts {
@@ -249,13 +259,14 @@ func resourceOf(apiVersion, kind string) string {
 // intoSidecar takes the packet through the Pod's own rules, which hand it to the
 // sidecar or let it pass to the application.
 func (w *walker) intoSidecar(n *node, f flow, p *pod) {
-	ns := w.podNet(p, f.dst.Addr().Is6(), true)
+	ns := w.podNet(p, f.dst.Addr().Is6(), false)
 	if w.err != nil {
 		return
 	}
 	n.facts.netns = ns
 	if ns.notRead != nil {
 		captured := capturesInbound(p, f.dst.Port())
+		w.unread(n, ns.notRead)
 		n.hop.check("the Pod's own rules", Unknown, "not read; "+captured.why)
 		w.cite(n.hop, Inferred, p.ref.query(AreaPod, saveV4), "not read; "+captured.why, "")
 		n = w.done(n)
@@ -371,12 +382,13 @@ func (w *walker) fromPod(f flow) *node {
 			n.to("", 1, w.viaNode(f, p, n))
 			return n
 		}
-		ns := w.podNet(p, f.dst.Addr().Is6(), true)
+		ns := w.podNet(p, f.dst.Addr().Is6(), false)
 		if w.err != nil {
 			return nil
 		}
 		n.facts.netns = ns
 		if ns.notRead != nil {
+			w.unread(n, ns.notRead)
 			n.hop.check("the Pod's own rules", Unknown, "not read; inferred from the Pod: Istio captures what the application sends")
 			w.cite(n.hop, Inferred, p.ref.query(AreaPod, saveV4), "not read; Istio captures outbound TCP by default", "")
 			n.hop.Detail.Redirect = strconv.Itoa(outboundPort)

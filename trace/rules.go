@@ -52,7 +52,7 @@ var rules = []rule{
 	{code: "HT6002", title: "RBAC denies", severity: SeverityError, reads: "the policy and rule that matched, the identity seen", find: ht6002},
 	{code: "HT6003", title: "NetworkPolicy blocks", severity: SeverityError, reads: "the policies that select the Pod", find: ht6003},
 	{code: "HT6004", title: "protocol misdetected", severity: SeverityError, reads: "port name and appProtocol against the listener's filters", find: ht6004},
-	{code: "HT6005", title: "destination is hidden from this proxy", severity: SeverityError, reads: "exportTo, Sidecar egress hosts, the absent cluster", suppresses: []string{"HT5001"}, find: ht6005},
+	{code: "HT6005", title: "destination is hidden from this proxy", severity: SeverityError, reads: "exportTo, Sidecar egress hosts, the absent cluster", suppresses: []string{"HT5001", "HT7001", "HT7002", "HT6001"}, find: ht6005},
 	{code: "HT6006", title: "JWT or external authorization refuses", severity: SeverityError, reads: "jwt_authn requirement, ext_authz, requestPrincipals", suppresses: []string{"HT6002"}, find: ht6006},
 	{code: "HT7001", title: "REGISTRY_ONLY blocks an external host", severity: SeverityError, reads: "BlackHoleCluster, block_all virtual host", find: ht7001},
 	{code: "HT7002", title: "traffic passes the mesh without a ServiceEntry", severity: SeverityInfo, reads: "PassthroughCluster", find: ht7002},

@@ -46,27 +46,29 @@ type walker struct {
 	walking  map[string]bool  // the same, still under way: meeting one again is a loop
 	order    []*node          // every hop, in the order decided
 	evidence int
-	renamed  map[string]string // evidence ids given while walking, to those of the report
+	named    map[netip.Addr][]*k8s.Service // load balancers known by a name of the answer chain only
+	renamed  map[string]string             // evidence ids given while walking, to those of the report
 }
 
 // facts are what the rules that name faults look at, beyond the report. What
 // does not belong to the hop's kind is nil.
 type facts struct {
-	flow       flow
-	proxy      *proxy
-	pod        *pod
-	outcome    *envoyadmin.Outcome
-	step       *envoyadmin.Step
-	endpoint   *envoyadmin.Endpoint
-	direction  envoyadmin.Direction
-	netns      *netns
-	packets    *iptables.Result
-	service    *servicePort
-	notRead    *NotReadError
-	dns        *resolution
-	sockets    []listening
-	policies   []k8s.PolicyVerdict
-	wantedPort int // the port a missing cluster asks of the Service
+	flow        flow
+	proxy       *proxy
+	pod         *pod
+	outcome     *envoyadmin.Outcome
+	step        *envoyadmin.Step
+	endpoint    *envoyadmin.Endpoint
+	direction   envoyadmin.Direction
+	netns       *netns
+	packets     *iptables.Result
+	service     *servicePort
+	notRead     *NotReadError
+	dns         *resolution
+	sockets     []listening
+	socketsRead bool // an empty list is an answer too
+	policies    []k8s.PolicyVerdict
+	wantedPort  int // the port a missing cluster asks of the Service
 }
 
 func (t *Tracer) trace(ctx context.Context, target Target) (*Report, error) {
@@ -288,13 +290,13 @@ func (w *walker) report(root *node) *Report {
 	findings := w.findings(root)
 	all, rest := paths(root, cmp.Or(w.t.MaxPaths, defaultMaxPaths))
 	r := &Report{
-		Schema: Schema, Target: w.target, Verdict: overall(all), Paths: []Path{}, Hops: []Hop{}, Findings: []Finding{},
+		Schema: Schema, Target: w.target, Verdict: overall(root), Paths: []Path{}, Hops: []Hop{}, Findings: []Finding{},
 		Tool: Tool{Version: w.t.Version},
 	}
 	r.Target.Headers = redactHeaders(r.Target.Headers)
 	memo := map[*node]State{}
 	w.renumber(root)
-	reached := reachedBy(all)
+	reached := reachedBy(root)
 	for _, n := range w.order {
 		h := n.hop
 		for _, e := range n.next {
@@ -349,16 +351,24 @@ func (w *walker) renumber(root *node) {
 
 // reachedBy says which hops the request gets to: those before, and at, the first
 // obstacle of some way.
-func reachedBy(all []path) map[*node]bool {
+func reachedBy(root *node) map[*node]bool {
 	out := map[*node]bool{}
-	for _, p := range all {
-		for _, n := range p.nodes {
-			out[n] = true
-			if n.hop.State == Fail {
-				break
+	var visit func(n *node)
+	visit = func(n *node) {
+		if n == nil || out[n] {
+			return
+		}
+		out[n] = true
+		if n.hop.State == Fail {
+			return
+		}
+		for _, e := range n.next {
+			if e.probability > 0 {
+				visit(e.to)
 			}
 		}
 	}
+	visit(root)
 	return out
 }
 
