@@ -70,6 +70,9 @@ func (r *run) forward(w *way, name string, s sending) {
 	}
 	x.CircuitBreakers = c.limits()
 	step.Why = "type " + c.kind
+	if bad := d.rejected(c.entry); bad != "" {
+		step.State, step.Why = StateWarn, joinWords(step.Why, bad)
+	}
 	r.cluster(w, c, s, step)
 }
 

@@ -294,6 +294,9 @@ func (r *run) routed(w *way, b *chainBody, e *routeEntry, choice route.HostChoic
 	} else if choice.Why != "" {
 		step.Why = joinWords(choice.Why, "")
 	}
+	if bad := d.rejected(&e.entry); bad != "" {
+		step.State, step.Why = StateWarn, joinWords(step.Why, bad)
+	}
 	switch o.Kind {
 	case route.NoVirtualHost, route.NoRoute:
 		step.State = StateFail

@@ -326,12 +326,34 @@ func (d *Dump) problems(l *listenerEntry) []string {
 	if details, when := d.failure(l.errorState); details != "" {
 		out = append(out, strings.TrimSpace(fmt.Sprintf("last update rejected %s: %s", when, details)))
 	}
+	return append(out, d.beside(l)...)
+}
+
+// beside tells the warming and draining versions of a listener.
+func (d *Dump) beside(l *listenerEntry) []string {
+	var out []string
 	for _, o := range d.listeners {
 		if o != l && o.name == l.name && o.state != active {
 			out = append(out, fmt.Sprintf("a %s version stands beside the active one", o.state))
 		}
 	}
 	return out
+}
+
+// rejected says that the last update of a route table or cluster was rejected,
+// empty where it was not.
+func (d *Dump) rejected(e *entry) string {
+	for _, f := range d.errors {
+		if f.at < 0 || join(f.e.path(), e.field) != e.path() {
+			continue
+		}
+		words := "its last update was rejected"
+		if details, _ := d.failure(f.at); details != "" {
+			words += ": " + details
+		}
+		return words + "; the version before serves"
+	}
+	return ""
 }
 
 // updating finds a listener for dst that is not active.

@@ -278,7 +278,14 @@ func (r *run) listener(w *way) {
 	state := StateOK
 	if to.errorState >= 0 {
 		state = StateWarn
-		why = joinWords(why, "its last update was rejected; the version before serves")
+		words := "its last update was rejected"
+		if details, _ := d.failure(to.errorState); details != "" {
+			words += ": " + details
+		}
+		why = joinWords(why, words+"; the version before serves")
+	}
+	for _, o := range d.beside(to) {
+		why = joinWords(why, o)
 	}
 	name := to.name
 	if name == "" {

@@ -361,3 +361,28 @@ func TestAClusterHeaderThatIsAbsentNamesNoCluster(t *testing.T) {
 		t.Errorf("%s %s: %+v", o.Error, o.Flags, o.NearMisses)
 	}
 }
+
+func TestARejectedUpdateIsTold(t *testing.T) {
+	bad := func(what string) string { return `"error_state":{"details":"` + what + ` is bad"}` }
+	dump := httpDump(`"filter_chains":[{"filters":[`+hcm("")+`]}]`, tableR)
+	dump = strings.NewReplacer(
+		`"static_listeners":[{"listener":`, `"dynamic_listeners":[{"name":"l","warming_state":{"listener":{"name":"l"}},`+bad("listener")+`,"active_state":{"listener":`,
+		`}}]},
+	{"@type":"x/envoy.admin.v3.Routes`, `}}}]},
+	{"@type":"x/envoy.admin.v3.Routes`,
+		`[{"route_config":`, `[{`+bad("table")+`,"route_config":`,
+		`{"cluster":{"name":"a"`, `{`+bad("cluster")+`,"cluster":{"name":"a"`).Replace(dump)
+	o := read(t, dump).Match(Call{Address: at80}).Outcomes[0]
+	if o.Verdict != Forward {
+		t.Fatalf("%+v", o)
+	}
+	for kind, what := range map[string]string{KindListener: "listener", KindRoute: "table", KindCluster: "cluster"} {
+		i := slices.IndexFunc(o.Steps, func(s Step) bool { return s.Kind == kind })
+		if s := o.Steps[i]; s.State != StateWarn || !strings.Contains(s.Why, what+" is bad; the version before serves") {
+			t.Errorf("%s: %s %s", kind, s.State, s.Why)
+		}
+	}
+	if !strings.Contains(o.Steps[0].Why, "a warming version") {
+		t.Errorf("%s", o.Steps[0].Why)
+	}
+}
