@@ -54,7 +54,7 @@ func (w *walker) toApp(f flow, p *pod) *node {
 				continue
 			}
 			same = s
-			if !s.addr.IsValid() && !(s.four && f.dst.Addr().Is6()) || s.addr == f.dst.Addr() {
+			if s.takes(f.dst.Addr()) {
 				fits = s
 				break
 			}
@@ -101,6 +101,14 @@ func (w *walker) observedApps(root *node, seen []observedLine, of map[*node]Quer
 			return
 		}
 	})
+}
+
+// takes says whether a connection to the address comes to the socket.
+func (l *listening) takes(a netip.Addr) bool {
+	if l.addr.IsValid() {
+		return l.addr == a
+	}
+	return !l.four || a.Is4()
 }
 
 // String is address:port, with * for every address.

@@ -24,6 +24,6 @@ func ht1004(q *inquiry) {
 		f := q.report(n, fmt.Sprintf("%s is not in loadBalancerSourceRanges of Service %s/%s (%s)", client, svc.Namespace, svc.Name, strings.Join(svc.Spec.LoadBalancerSourceRanges, ", ")),
 			fmt.Sprintf("add the client's range to spec.loadBalancerSourceRanges of Service %s/%s", svc.Namespace, svc.Name),
 			"what counts is the address that arrives at the node: a proxy or NAT before it changes it")
-		q.proof(f, Config, Query{Area: AreaCluster, File: "services", Select: Selector{Namespace: svc.Namespace, Name: svc.Name}}, "loadBalancerSourceRanges: "+strings.Join(svc.Spec.LoadBalancerSourceRanges, ", "), "")
+		q.proof(f, Config, Query{Area: AreaCluster, File: "services", Select: Selector{Namespace: svc.Namespace, Name: svc.Name}}, excerptOf(svc.Raw, "loadBalancerSourceRanges"), "loadBalancerSourceRanges")
 	}, KindNode)
 }

@@ -2,6 +2,7 @@ package trace
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/labels"
@@ -93,7 +94,7 @@ func (q *inquiry) citeRules(f *finding, n *node) {
 func (q *inquiry) quoteConditions(f *finding, query Query, p *k8s.Pod) bool {
 	for _, c := range p.Status.Conditions {
 		if c.Type == "Ready" && c.Status != "True" {
-			q.proof(f, Config, query, fmt.Sprintf(`"type": "Ready", "status": %q, "reason": %q, "message": %q`, c.Status, c.Reason, c.Message), c.Message)
+			q.proof(f, Config, query, printed(p.Raw, `"type": "Ready"`, member("reason", c.Reason), member("message", c.Message), `"status": "False"`), c.Message)
 			return true
 		}
 	}
@@ -102,13 +103,18 @@ func (q *inquiry) quoteConditions(f *finding, query Query, p *k8s.Pod) bool {
 
 // quoteSlices quotes the endpoints that a Service's EndpointSlices hold.
 func (q *inquiry) quoteSlices(f *finding, s *servicePort) {
-	var lines []string
-	for _, e := range s.endpoints {
-		lines = append(lines, fmt.Sprintf(`%s %s "ready": %v`, e.From.Name, e.Addr, e.Ready))
-	}
 	query := Query{Area: AreaCluster, File: "endpointslices.discovery.k8s.io", Select: Selector{Namespace: s.service.Namespace, Labels: "kubernetes.io/service-name=" + s.service.Name}}
-	if len(lines) == 0 {
-		lines = append(lines, "no endpoint for "+s.String())
+	all, err := q.cluster.EndpointSlices(q.ctx, s.service.Namespace, s.service.Name)
+	if q.refused(err) != nil || q.err != nil {
+		return
 	}
-	q.proof(f, Config, query, strings.Join(lines, "\n"), "")
+	for _, slice := range all {
+		texts := []string{member("name", slice.Name), `"ready":`, `"endpoints":`}
+		for _, e := range slice.EndpointSlice.Endpoints {
+			for _, a := range e.Addresses {
+				texts = append(texts, strconv.Quote(a))
+			}
+		}
+		q.proof(f, Config, query, printed(slice.Raw, texts...), "")
+	}
 }

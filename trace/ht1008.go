@@ -24,7 +24,7 @@ func ht1008(q *inquiry) {
 		f := q.report(q.serviceHopOf(n), fmt.Sprintf("port %s of Service %s/%s has the targetPort %q, and no container of its Pods names a port so (%s): the port has no endpoint", orElse(s.port.Name, fmt.Sprint(s.port.Port)), svc.Namespace, svc.Name, name, have),
 			fmt.Sprintf("in Service %s/%s set targetPort to the number, or give the container port the name %q", svc.Namespace, svc.Name, name),
 			fmt.Sprintf("kubectl -n %s get pods -o jsonpath='{..ports}'", svc.Namespace))
-		q.proof(f, Config, Query{Area: AreaCluster, File: "services", Select: Selector{Namespace: svc.Namespace, Name: svc.Name}}, fmt.Sprintf(`"port": %d, "targetPort": %q`, s.port.Port, name), name)
+		q.proof(f, Config, Query{Area: AreaCluster, File: "services", Select: Selector{Namespace: svc.Namespace, Name: svc.Name}}, printed(svc.Raw, member("port", s.port.Port), member("targetPort", name)), name)
 		q.citeRules(f, n)
 		q.quoteSlices(f, s)
 	}, KindNode)

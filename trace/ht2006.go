@@ -54,6 +54,21 @@ func ht2006(q *inquiry) {
 		q.quoteSlices(f, s)
 		q.quoteOtherNodes(f, n, s)
 	}, KindNode)
+	q.kind(func(n *node) { // no rule at all for the Service
+		s := n.facts.service
+		if n.hop.State != Fail || s == nil || s.port == nil || n.facts.wantedPort != 0 {
+			return
+		}
+		for _, m := range q.graph.parents[n] {
+			if m.facts.netns == nil || m.facts.netns.area != AreaNode || slices.ContainsFunc(*q.all, func(f *finding) bool { return f.rule == q.rule && f.node == m }) {
+				continue
+			}
+			f := q.report(m, fmt.Sprintf("the rules of node %s translate %s to none of the endpoints of Service %s: kube-proxy there is stopped, behind, or its rules were taken out", m.hop.Subject.Name, n.facts.flow.dst, s),
+				fmt.Sprintf("kubectl -n kube-system get pods -o wide --field-selector spec.nodeName=%s -l k8s-app=kube-proxy, and its log", m.hop.Subject.Name),
+				fmt.Sprintf("on node %s: iptables-save -t nat | grep -F %s", m.hop.Subject.Name, Quote(s.String())))
+			q.quoteOtherNodes(f, m, s)
+		}
+	}, KindService)
 	q.kind(func(n *node) { // rules and slices agree on a Pod that is gone
 		if n.facts.netns == nil || n.facts.netns.area != AreaNode || slices.ContainsFunc(*q.all, func(f *finding) bool { return f.rule == q.rule && f.node == n }) {
 			return

@@ -44,7 +44,8 @@ func ht3005(q *inquiry) {
 			if strings.HasPrefix(c.Source, "/certs") {
 				source = "certs.json"
 			}
-			q.proof(f, Config, n.facts.proxy.pod.query(AreaProxy, source), fmt.Sprintf("%s: subject %s, not_before %s, not_after %s", c.Source, c.Subject, c.NotBefore, c.NotAfter), c.NotAfter)
+			// Decoded from what is there, not the text itself.
+			q.proof(f, Inferred, n.facts.proxy.pod.query(AreaProxy, source), fmt.Sprintf("%s: subject %s, not_before %s, not_after %s", c.Source, c.Subject, c.NotBefore, c.NotAfter), c.NotAfter)
 		}
 	}, KindFilterChain)
 }

@@ -29,7 +29,6 @@ func ht6003(q *inquiry) {
 			for _, r := range v.Policies {
 				if meta := q.object(r); meta != nil {
 					q.written(f, meta, "spec", r.Name)
-					q.proof(f, Config, Query{Area: AreaCluster, File: resourceOf(meta.APIVersion, meta.Kind), Select: Selector{Namespace: r.Namespace, Name: r.Name}}, fmt.Sprintf(`"kind": %q, "name": %q, "namespace": %q`, r.Kind, r.Name, r.Namespace), r.Name)
 				}
 			}
 			for _, p := range q.proxiesInOrder() {

@@ -49,7 +49,7 @@ func ht8002(q *inquiry) {
 			}
 			detail = fmt.Sprintf("container %s of Pod %s is %s (%s), %d restarts", c.Name, p.ref, orElse(c.State, "not running"), reason, c.Restarts)
 			fix = append([]string{fmt.Sprintf("kubectl -n %s logs %s -c %s --previous", p.ref.namespace, p.ref.name, c.Name)}, fix...)
-			excerpts = append(excerpts, fmt.Sprintf(`"name": %q, "ready": false, "restartCount": %d, "reason": %q`, c.Name, c.Restarts, reason))
+			excerpts = append(excerpts, printed(p.obj.Raw, `"ready": false`, member("restartCount", c.Restarts), member("reason", reason)))
 			break
 		}
 		f := q.report(n, detail, fix...)

@@ -1,6 +1,7 @@
 package trace
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/json"
 	"slices"
@@ -93,6 +94,25 @@ func excerptOf(raw json.RawMessage, field string) string {
 		return ""
 	}
 	return pick(raw, "kind", "metadata.name", "metadata.namespace", "metadata.creationTimestamp", field)
+}
+
+// printed are the lines that hold any of the texts, of an object as kubectl prints
+// it.
+func printed(raw json.RawMessage, texts ...string) string {
+	var b bytes.Buffer
+	if json.Indent(&b, raw, "", "    ") != nil {
+		return ""
+	}
+	return strings.Join(linesWith(b.Bytes(), 40, texts...), "\n")
+}
+
+// member is a member of an object as kubectl prints it.
+func member(name string, value any) string {
+	text, err := json.Marshal(value)
+	if err != nil {
+		return ""
+	}
+	return `"` + name + `": ` + string(text)
 }
 
 // pick returns the fields of a JSON object at the dotted paths, as kubectl
