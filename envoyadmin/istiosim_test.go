@@ -162,7 +162,8 @@ func TestIstiosSimulatedCallsEndAsEnvoyEndsThem(t *testing.T) {
 					}
 					return
 				}
-				if got != want || o.Verdict == Undetermined {
+				refused := c.Got.Error != "" && c.Got.Error != "ErrTLSRedirect" || o.Error == NoEndpoint || o.Error == NoCluster
+				if got != want || o.Verdict == Undetermined || refused != (o.Verdict == Reject) {
 					t.Errorf("verdict %s (%v)\n got %+v\nwant %+v (%s)\ncall %+v", o.Verdict, o.Reasons, got, want, c.Got.Error, c.Effective)
 				}
 			})
