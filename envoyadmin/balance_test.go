@@ -134,3 +134,31 @@ func TestDroppedRequestsAreAWayOfTheirOwn(t *testing.T) {
 		t.Errorf("%+v", res.Outcomes)
 	}
 }
+
+func TestHostsThatOnlyClustersNamesHaveNoKnownMetadata(t *testing.T) {
+	const sockets = `"transport_socket_matches":[{"name":"tlsMode-istio","match":{"tlsMode":"istio"},"transport_socket":{"name":"tls","typed_config":{"@type":"x/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext"}}},{"name":"tlsMode-disabled","match":{}}]`
+	const status = `{"cluster_statuses":[{"name":"c","host_statuses":[{"address":{"socket_address":{"address":"1.2.3.4","port_value":80}},"health_status":{"eds_health_status":"HEALTHY"},"weight":1}]}]}`
+	for _, tc := range []struct {
+		name, cluster, endpoints string
+		verdict                  Verdict
+		known                    bool
+	}{
+		{"the transport socket", `"type":"EDS",` + sockets, "", Forward, false},
+		{"the transport socket, with the endpoints", `"type":"EDS",` + sockets, `{"lb_endpoints":[` + lbHost("1.2.3.4", "HEALTHY", 1, "") + `]}`, Forward, true},
+		{"the subset", `"type":"EDS","lb_subset_config":{"subset_selectors":[{"keys":["version"]}]}`, "", Undetermined, true},
+		{"the subset, with the endpoints", `"type":"EDS","lb_subset_config":{"subset_selectors":[{"keys":["version"]}]}`, `{"lb_endpoints":[` + lbHost("1.2.3.4", "HEALTHY", 1, `"version":"v1"`) + `]}`, Forward, true},
+		{"no subsets and no sockets", `"type":"EDS"`, "", Forward, true},
+	} {
+		d := read(t, oneCluster(`{"cluster":{"name":"c",`+tc.cluster+`}}`, tc.endpoints))
+		if err := d.AddClusters("clusters", []byte(status)); err != nil {
+			t.Fatal(err)
+		}
+		o := d.Match(Call{Address: netip.MustParseAddrPort("9.9.9.9:80"), Protocol: TCP}).Outcomes[0]
+		if o.Verdict != tc.verdict || len(o.Endpoints) != 1 || (o.Endpoints[0].MTLS != nil) != tc.known || (o.Extra.UpstreamMTLS != nil) != tc.known {
+			t.Errorf("%s: %s %+v %v", tc.name, o.Verdict, o.Endpoints, o.Reasons)
+		}
+		if (!tc.known || tc.verdict == Undetermined) && (len(o.Reasons) == 0 || !strings.Contains(o.Reasons[0], "include_eds")) {
+			t.Errorf("%s: %v", tc.name, o.Reasons)
+		}
+	}
+}

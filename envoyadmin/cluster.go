@@ -269,6 +269,7 @@ type upstreamHost struct {
 	match          *structpb.Struct
 	localityMatch  *structpb.Struct
 	stats          map[string]uint64
+	bare           bool // its metadata is not known: only /clusters names it
 }
 
 // hostSet is what is known of a cluster's hosts.
@@ -354,6 +355,7 @@ func (d *Dump) readHosts(c *cluster) hostSet {
 			}
 		}
 	}
+	tagged := slices.ContainsFunc(set.hosts, func(h upstreamHost) bool { return h.lb != nil || h.match != nil || h.localityMatch != nil })
 	merged := make([]upstreamHost, 0, len(st.hosts))
 	for _, s := range st.hosts {
 		h := upstreamHost{address: s.address, hostname: s.hostname, weight: s.weight, priority: s.priority, locality: s.locality, stats: s.stats}
@@ -362,6 +364,8 @@ func (d *Dump) readHosts(c *cluster) hostSet {
 			if h.hostname == "" {
 				h.hostname = known.hostname
 			}
+		} else {
+			h.bare = c.kind == "EDS" || tagged
 		}
 		h.addr, _ = netip.ParseAddrPort(h.address)
 		h.judge(s.eds, s.flags)
@@ -684,6 +688,20 @@ func (b *balancing) subsetOf(hosts []upstreamHost, criteria map[string]*structpb
 	return nil, why, false
 }
 
+// subsetOpen says why the subset of the criteria cannot be told: what /clusters
+// prints of a host does not say which subsets it is in.
+func (b *balancing) subsetOpen(hosts []upstreamHost, criteria map[string]*structpb.Value) string {
+	if b.subset == nil || len(criteria) == 0 && b.subset.GetFallbackPolicy() != subsetv3.Subset_DEFAULT_SUBSET {
+		return ""
+	}
+	for _, h := range hosts {
+		if h.bare {
+			return "whether " + h.address + " is in subset " + describe(criteria) + " is not known: its metadata is not in the dump (take it with ?include_eds)"
+		}
+	}
+	return ""
+}
+
 func listHas(list, v *structpb.Value) bool {
 	for _, x := range list.GetListValue().GetValues() {
 		if proto.Equal(x, v) {
@@ -713,6 +731,9 @@ func valueText(v *structpb.Value) string {
 // locality's, else the cluster's own. Source:
 // source/common/upstream/transport_socket_match_impl.cc.
 func (c *cluster) socketFor(h *upstreamHost) (string, *socket) {
+	if h.bare && slices.ContainsFunc(c.sockets, func(s namedSocket) bool { return len(s.match.GetFields()) > 0 }) {
+		return "", &socket{unknown: "its metadata, by which the transport socket is chosen, is not in the dump (take it with ?include_eds)"}
+	}
 	if len(c.sockets) == 0 {
 		return "", &c.socket
 	}

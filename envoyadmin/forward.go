@@ -131,6 +131,13 @@ func (r *run) cluster(w *way, c *cluster, s sending, step Step) {
 		w.doubt("cluster %s: metadata_fallback_policy FALLBACK_LIST is not evaluated here", name)
 		return
 	}
+	if why := c.lb.subsetOpen(set.hosts, s.criteria); why != "" {
+		step.State, step.Why = StateUnknown, joinWords(step.Why, why)
+		w.step(step)
+		r.list(w, c, s, set.hosts, make([]float64, len(set.hosts)))
+		w.doubt("endpoints of %s: %s", name, why)
+		return
+	}
 	in, why, ok := c.lb.subsetOf(set.hosts, s.criteria)
 	step.Why = joinWords(step.Why, why)
 	if len(set.hosts) == 0 {
@@ -247,7 +254,7 @@ func (d *Dump) endpointSource(c *cluster) string {
 // list shows hosts with how each would be reached.
 func (r *run) list(w *way, c *cluster, s sending, hosts []upstreamHost, share []float64) {
 	x := &w.out.Extra
-	allTLS, mtls := len(hosts) > 0, 0
+	allTLS, mtls, open := len(hosts) > 0, 0, false
 	for i := range hosts {
 		h := &hosts[i]
 		name, sock := c.socketFor(h)
@@ -262,7 +269,10 @@ func (r *run) list(w *way, c *cluster, s sending, hosts []upstreamHost, share []
 				mtls++
 			}
 		} else {
-			w.note("how " + h.address + " is reached: " + orText(sock.unknown, "transport_socket_matcher is not evaluated here"))
+			if !open {
+				w.note("how " + h.address + " is reached: " + orText(sock.unknown, "transport_socket_matcher is not evaluated here"))
+			}
+			open = true
 		}
 		if sock.tls {
 			e.SNI = sock.sni
@@ -291,6 +301,7 @@ func (r *run) list(w *way, c *cluster, s sending, hosts []upstreamHost, share []
 		if len(c.sockets) == 0 {
 			x.UpstreamMTLS = &m
 		}
+	case open:
 	case mtls == len(hosts) || mtls == 0:
 		m := mtls > 0
 		x.UpstreamMTLS = &m
