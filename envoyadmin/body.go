@@ -207,6 +207,12 @@ func innerSocket(a *anypb.Any) *corev3.TransportSocket {
 	return nil
 }
 
+// asks says whether a server asks the client for a certificate: it must have
+// one, or there is something to verify it against. Source:
+// DefaultCertValidator::initializeSslContexts in
+// source/common/tls/cert_validator/default_validator.cc.
+func (s *socket) asks() bool { return s.required || !s.insecureAny }
+
 func (s *socket) common(c *tlsv3.CommonTlsContext) {
 	s.alpn = c.GetAlpnProtocols()
 	for _, x := range c.GetTlsCertificateSdsSecretConfigs() {

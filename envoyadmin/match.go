@@ -651,8 +651,11 @@ func (r *run) handshake(w *way, b *chainBody) bool {
 		return c.PastRefusals
 	}
 	end(StateOK, "terminates TLS")
-	if c.TLS == MTLS && s.required {
+	switch {
+	case c.TLS == MTLS && s.required:
 		end(StateOK, "verifies the client's certificate")
+	case c.TLS == MTLS && !s.asks():
+		end(StateOK, "asks the client for no certificate, so none is presented")
 	}
 	return true
 }
@@ -689,7 +692,7 @@ func (r *run) request() *matcher.Request {
 	if r.chain != nil {
 		if s := r.d.body(r.chain).socket; s.tls && c.TLS != NoTLS {
 			t := &matcher.TLS{}
-			if c.TLS == MTLS {
+			if c.TLS == MTLS && s.asks() {
 				t.Peer = &matcher.Peer{
 					Known: len(c.Peer.URISANs)+len(c.Peer.DNSSANs) > 0 || c.Peer.Subject != "", Validated: matcher.Of(!s.insecureAny),
 					URISANs: c.Peer.URISANs, DNSSANs: c.Peer.DNSSANs, Subject: c.Peer.Subject,

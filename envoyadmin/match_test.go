@@ -386,3 +386,22 @@ func TestARejectedUpdateIsTold(t *testing.T) {
 		t.Errorf("%s", o.Steps[0].Why)
 	}
 }
+
+func TestACertificateThatIsNotAskedForIsNotPresented(t *testing.T) {
+	rbac := `"http_filters":[{"name":"rbac","typed_config":{"@type":"x/envoy.extensions.filters.http.rbac.v3.RBAC","rules":{"policies":{"p":{"permissions":[{"any":true}],"principals":[{"authenticated":{"principal_name":{"exact":"spiffe://a"}}}]}}}}},{"name":"router","typed_config":{"@type":"x/envoy.extensions.filters.http.router.v3.Router"}}]`
+	filter := strings.Replace(hcm(""), `"http_filters":[{"name":"envoy.filters.http.router","typed_config":{"@type":"x/envoy.extensions.filters.http.router.v3.Router"}}]`, rbac, 1)
+	for _, tc := range []struct {
+		name, socket string
+		want         Verdict
+	}{
+		{"required", tlsSocket("there", true), Forward},
+		{"verified where there is one", strings.Replace(tlsSocket("there", false), `"common_tls_context":{`, `"common_tls_context":{"validation_context":{"trusted_ca":{"filename":"/ca"}},`, 1), Forward},
+		{"not asked for", tlsSocket("there", false), Reject},
+	} {
+		d := read(t, httpDump(inspector+`"filter_chains":[{`+tc.socket+`,"filters":[`+filter+`]}]`, tableR))
+		o := d.Match(Call{Address: at80, TLS: MTLS, SNI: "a", Peer: Peer{URISANs: []string{"spiffe://a"}}}).Outcomes[0]
+		if o.Verdict != tc.want {
+			t.Errorf("%s: %s %s %v\n%+v", tc.name, o.Verdict, o.Error, o.Reasons, o.Steps)
+		}
+	}
+}
