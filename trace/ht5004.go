@@ -5,6 +5,8 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+
+	"github.com/hoptrail/hoptrail/k8s"
 )
 
 // ht5004 names a proxy whose endpoints for a Service are not those of its
@@ -49,7 +51,9 @@ func ht5004(q *inquiry) {
 			}
 		}
 		for _, a := range ready {
-			if !slices.Contains(have, a) {
+			// Of a Pod of two families a proxy may be told one address only.
+			family := slices.ContainsFunc(have, func(h string) bool { return isSix(h) == isSix(a) })
+			if family && !slices.Contains(have, a) {
 				absent = append(absent, a)
 			}
 		}
@@ -62,6 +66,10 @@ func ht5004(q *inquiry) {
 			fmt.Sprintf("restart the proxy if it stays behind: kubectl -n %s delete pod %s", n.facts.proxy.pod.namespace, n.facts.proxy.pod.name))
 		if len(stale) < len(have) {
 			f.effect = Degraded
+		}
+		if len(stale) > 0 && len(absent) == 0 && q.elsewhere(stale) {
+			f.severity, f.effect = SeverityWarning, ""
+			f.detail += "; " + strings.Join(stale, ", ") + " is outside of this cluster's ranges for Pods: another cluster of the mesh, or a WorkloadEntry, may have it"
 		}
 		if len(stale) == 0 {
 			f.severity, f.effect = SeverityWarning, ""
@@ -85,6 +93,23 @@ func ht5004(q *inquiry) {
 			fmt.Sprintf("kubectl get pods -A -o wide | grep -F %s   # is it really gone?", Quote(e.Address[:strings.LastIndexByte(e.Address, ':')])),
 			fmt.Sprintf("istioctl pc endpoints %s.%s --address %s", n.facts.proxy.pod.name, n.facts.proxy.pod.namespace, Quote(e.Address[:strings.LastIndexByte(e.Address, ':')])))
 	}, KindEndpoint)
+}
+
+func isSix(addr string) bool { return strings.HasPrefix(addr, "[") }
+
+// elsewhere says whether the addresses lie outside of every range that this
+// cluster's nodes give to Pods, as those of another cluster of one mesh do.
+func (q *inquiry) elsewhere(addrs []string) bool {
+	nodes, err := q.cluster.Nodes(q.ctx)
+	if q.refused(err) != nil || q.err != nil || !slices.ContainsFunc(nodes, func(n *k8s.Node) bool { return len(n.PodCIDRs()) > 0 }) {
+		return false
+	}
+	for _, a := range addrs {
+		if ap, err := netip.ParseAddrPort(a); err != nil || q.podRange(ap.Addr()) {
+			return false
+		}
+	}
+	return true
 }
 
 // quotedHosts are the hosts of addresses as JSON quotes them.

@@ -96,7 +96,9 @@ func (q *inquiry) unknownToSidecar(n *node) {
 		return
 	}
 	if n.hop.Detail.Name == "PassthroughCluster" {
-		found.severity = SeverityWarning
+		if n.worst(map[*node]State{}) != Fail {
+			found.severity = SeverityWarning // it works, unpoliced
+		}
 		found.detail += "; its traffic passes straight through, without routes, mutual TLS or policies"
 		return
 	}

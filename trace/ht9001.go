@@ -55,11 +55,11 @@ func ht9001(q *inquiry) {
 		what, seen, predicted := "", "", ""
 		switch {
 		case differs(latest.UpstreamCluster(), clusters):
-			what, seen, predicted = "cluster", latest.UpstreamCluster(), strings.Join(clusters, " or ")
+			what, seen, predicted = "cluster", latest.UpstreamCluster(), anyOf(clusters)
 		case differs(latest.Route(), slices.DeleteFunc(slices.Clone(routes), func(s string) bool { return s == "" })):
-			what, seen, predicted = "route", latest.Route(), strings.Join(routes, " or ")
+			what, seen, predicted = "route", latest.Route(), anyOf(routes)
 		case differs(latest.UpstreamHost(), hosts):
-			what, seen, predicted = "endpoint", latest.UpstreamHost(), strings.Join(hosts, " or ")
+			what, seen, predicted = "endpoint", latest.UpstreamHost(), anyOf(hosts)
 		default:
 			continue
 		}
@@ -135,4 +135,19 @@ var unexplained = []string{"NR", "NC", "UH", "UF", "NFCF", "DF"}
 // explained says whether a fault was found already that makes requests fail.
 func (q *inquiry) explained() bool {
 	return slices.ContainsFunc(*q.all, func(f *finding) bool { return f.severity == SeverityError })
+}
+
+// anyOf lists what was predicted, each once, as far as a reader wants to know.
+func anyOf(all []string) string {
+	const most = 5
+	var out []string
+	for _, s := range all {
+		if !slices.Contains(out, s) {
+			out = append(out, s)
+		}
+	}
+	if len(out) > most {
+		out = append(out[:most], fmt.Sprintf("%d others", len(out)-most))
+	}
+	return strings.Join(out, " or ")
 }

@@ -1,7 +1,9 @@
 package trace_test
 
 import (
+	"encoding/json"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/hoptrail/hoptrail/trace"
@@ -65,13 +67,81 @@ func TestVariantsOfFaultsAreNamedToo(t *testing.T) {
 				text("proxies/bookinfo/productpage*/*.json", "reviews", "removed"),
 				text("proxies/bookinfo/productpage*/config_dump.json", "10.100.1.12", "10.100.1.99"),
 				text("proxies/bookinfo/productpage*/config_dump.json", `"cluster": "PassthroughCluster"`, `"cluster": "BlackHoleCluster"`),
-				func(t testing.TB, world files) {
-					world["cluster/sidecars.networking.istio.io.json"] = encode(t, map[string]any{"apiVersion": "v1", "kind": "List", "items": []any{map[string]any{
-						"apiVersion": "networking.istio.io/v1", "kind": "Sidecar", "metadata": map[string]any{"name": "default", "namespace": "bookinfo"},
-						"spec": map[string]any{"egress": []any{map[string]any{"hosts": []any{"./details.bookinfo.svc.cluster.local", "istio-system/*"}}}},
-					}}})
-				},
+				sidecarFor("bookinfo", "./details.bookinfo.svc.cluster.local", "istio-system/*"),
 			), asked{url: "http://reviews:9080/reviews/0", from: "pod:bookinfo/productpage-v1-6c8d9f7b54-p2wqd"}, "", "HT6005", nil,
+		},
+		{
+			"the egress gateway's match is for another port", faultWorld("HT7003-wrong-subnet"), all(
+				text("cluster/virtualservices.networking.istio.io.json", "192.168.0.79/32", "192.168.0.78/32"),
+				text("cluster/virtualservices.networking.istio.io.json", `"port": 1234`, `"port": 4321`),
+			), sleeping, trace.Degraded, "HT7003", nil,
+		},
+		{
+			"two Gateways claim one host on the port for HTTP", ingressLB, all(
+				text(lbGateway+"config_dump.json", `"exam.com`, `"gone.com`),
+				another("gateways.networking.istio.io", "my-gateway", func(o map[string]any) {
+					in(o, "metadata")["name"], in(o, "metadata")["creationTimestamp"] = "older", "2020-01-01T00:00:00Z"
+				}),
+			), getList, trace.Unreachable, "HT3004", []trace.HopKind{trace.KindListener},
+		},
+		{
+			"a subset whose labels no Pod carries", bookinfo, all(
+				emptyCluster("proxies/bookinfo/productpage-v1-6c8d9f7b54-p2wqd/", "outbound|9080|v1|reviews.bookinfo.svc.cluster.local"),
+				emptyCluster("proxies/bookinfo/productpage-v1-6c8d9f7b54-p2wqd/", "outbound|9080|v3|reviews.bookinfo.svc.cluster.local"),
+				text("cluster/destinationrules.networking.istio.io.json", `"version": "v1"`, `"version": "v9"`),
+			), asked{url: "http://reviews:9080/reviews/0", from: "pod:bookinfo/productpage-v1-6c8d9f7b54-p2wqd"}, trace.Unreachable, "HT5002", []trace.HopKind{trace.KindEndpoint, trace.KindCluster},
+		},
+		{
+			"STRICT, and a client Pod without a sidecar", bookinfo, item("pods", "ratings-v1-9b8c7d6f5-kd8ws", func(o map[string]any) {
+				spec := in(o, "spec")
+				for _, k := range []string{"containers", "initContainers"} {
+					var kept []any
+					for _, c := range spec[k].([]any) {
+						if n, _ := c.(map[string]any)["name"].(string); !strings.HasPrefix(n, "istio-") {
+							kept = append(kept, c)
+						}
+					}
+					spec[k] = kept
+				}
+				delete(in(o, "metadata"), "annotations")
+			}), asked{url: "http://reviews:9080/reviews/0", from: "pod:bookinfo/ratings-v1-9b8c7d6f5-kd8ws"}, trace.Unreachable, "HT6001", nil,
+		},
+		{
+			"ALLOW_ANY, a Sidecar leaves the host out: it passes, and STRICT refuses it", bookinfo, all(
+				text("proxies/bookinfo/productpage*/*.json", "reviews", "removed"),
+				text("proxies/bookinfo/productpage*/config_dump.json", "10.100.1.12", "10.100.1.99"),
+				sidecarFor("bookinfo", "./details.bookinfo.svc.cluster.local", "istio-system/*"),
+			), asked{url: "http://reviews:9080/reviews/0", from: "pod:bookinfo/productpage-v1-6c8d9f7b54-p2wqd"}, trace.Unreachable, "HT6005", []trace.HopKind{trace.KindCluster},
+		},
+		{
+			"rules of kube-proxy flushed on the node", ingressHTTP, func(t testing.TB, world files) {
+				world["nodes/baihl-node/iptables-save.txt"] = []byte("*nat\n:PREROUTING ACCEPT [0:0]\n:OUTPUT ACCEPT [0:0]\nCOMMIT\n")
+			}, asked{url: "http://10.96.34.201/", from: "node:baihl-node"}, trace.Unreachable, "HT2006", []trace.HopKind{trace.KindNode},
+		},
+		{
+			"a Service of another name: ExternalName", ingressLB, item("services", "my-backend-service", func(o map[string]any) {
+				spec := in(o, "spec")
+				spec["type"], spec["externalName"] = "ExternalName", "db.example.com"
+				delete(spec, "clusterIP")
+				delete(spec, "clusterIPs")
+			}), asked{url: "http://my-backend-service:8080/", from: "pod:default/my-backend-6c5d7f8b9d-t9p2m"}, trace.Undetermined, "HT0001", nil,
+		},
+		{
+			"a Pod that is being deleted still serves", ingressHTTP, item("pods", "simple-fb6498fdb-rmdg2", func(o map[string]any) {
+				in(o, "metadata")["deletionTimestamp"] = "2026-11-20T12:00:00Z"
+			}), nodePort, trace.Reachable, "", nil,
+		},
+		{
+			"an endpoint of another cluster of the mesh", ingressLB, all(
+				text(lbGateway+"*.json", `"10.244.2.32"`, `"172.31.7.9"`),
+				text(lbGateway+"access.log", "10.244.2.32", "172.31.7.9"),
+				item("endpointslices.discovery.k8s.io", sliceName(t, ingressLB, "my-backend-service"), func(o map[string]any) { o["endpoints"] = o["endpoints"].([]any)[:1] }),
+			), getList, trace.Reachable, "HT5004", []trace.HopKind{trace.KindEndpoint},
+		},
+		{
+			"endpoints of both families", ingressLB, all(
+				sixth("istio-ingressgateway"), sixth("my-backend-service"),
+			), getList, trace.Reachable, "", nil,
 		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -88,5 +158,92 @@ func TestVariantsOfFaultsAreNamedToo(t *testing.T) {
 				t.Errorf("%s %s at %s\n%s", r.Verdict, code, hop, outline(r))
 			}
 		})
+	}
+}
+
+// emptyCluster takes the hosts of a cluster out of a proxy's dump and its
+// /clusters.
+func emptyCluster(proxy, cluster string) change {
+	return func(t testing.TB, world files) {
+		t.Helper()
+		hit := false
+		var walk func(v any)
+		walk = func(v any) {
+			switch v := v.(type) {
+			case map[string]any:
+				if v["cluster_name"] == cluster && v["endpoints"] != nil {
+					delete(v, "endpoints")
+					hit = true
+				}
+				if v["name"] == cluster && v["host_statuses"] != nil {
+					delete(v, "host_statuses")
+					hit = true
+				}
+				for _, x := range v {
+					walk(x)
+				}
+			case []any:
+				for _, x := range v {
+					walk(x)
+				}
+			}
+		}
+		for _, name := range []string{"config_dump.json", "clusters.json"} {
+			var doc any
+			if err := json.Unmarshal(world[proxy+name], &doc); err != nil {
+				t.Fatal(err)
+			}
+			hit = false
+			if walk(doc); !hit {
+				t.Fatalf("%s%s has no hosts of %s", proxy, name, cluster)
+			}
+			world[proxy+name] = encode(t, doc)
+		}
+	}
+}
+
+// sidecarFor adds a Sidecar for a namespace that imports the hosts.
+func sidecarFor(namespace string, hosts ...any) change {
+	return func(t testing.TB, world files) {
+		world["cluster/sidecars.networking.istio.io.json"] = encode(t, map[string]any{"apiVersion": "v1", "kind": "List", "items": []any{map[string]any{
+			"apiVersion": "networking.istio.io/v1", "kind": "Sidecar", "metadata": map[string]any{"name": "default", "namespace": namespace},
+			"spec": map[string]any{"egress": []any{map[string]any{"hosts": hosts}}},
+		}}})
+	}
+}
+
+// sixth gives a Service's endpoints addresses of IPv6 too, as a cluster of both
+// families does.
+func sixth(service string) change {
+	return func(t testing.TB, world files) {
+		t.Helper()
+		const file = "cluster/endpointslices.discovery.k8s.io.json"
+		var list struct {
+			APIVersion string           `json:"apiVersion"`
+			Kind       string           `json:"kind"`
+			Items      []map[string]any `json:"items"`
+		}
+		if err := json.Unmarshal(world[file], &list); err != nil {
+			t.Fatal(err)
+		}
+		n := len(list.Items)
+		for _, o := range list.Items[:n] {
+			if in(o, "metadata", "labels")["kubernetes.io/service-name"] != service {
+				continue
+			}
+			var six map[string]any
+			if err := json.Unmarshal(encode(t, o), &six); err != nil {
+				t.Fatal(err)
+			}
+			in(six, "metadata")["name"], six["addressType"] = service+"-v6", "IPv6"
+			for i, e := range six["endpoints"].([]any) {
+				e.(map[string]any)["addresses"] = []any{"fd00::1" + string(rune('a'+i))}
+			}
+			list.Items = append(list.Items, six)
+		}
+		if len(list.Items) == n {
+			t.Fatalf("no EndpointSlice of %s", service)
+		}
+		world[file] = encode(t, list)
 	}
 }
