@@ -1,6 +1,10 @@
 package httpfilter
 
-import "strings"
+import (
+	"strings"
+
+	"google.golang.org/protobuf/types/known/structpb"
+)
 
 const (
 	extensions = "envoy.extensions.filters.http."
@@ -106,8 +110,7 @@ func (r *runner) evaluate(f *filter) Step {
 	case "stats.PluginConfig", "io.istio.http.peer_metadata.Config", "envoy.tcp.metadataexchange.config.MetadataExchange":
 		return Step{Effect: Silent}
 	case "istio.envoy.config.filter.http.authn.v2alpha1.FilterConfig":
-		r.req.Env.MetadataComplete = false
-		return Step{Effect: Continue, Why: "sets the peer's and the token's principal as metadata, which is not known"}
+		return r.istioAuthn(f)
 	}
 	// Old configurations name a filter and hold nothing.
 	switch f.name {
@@ -149,4 +152,29 @@ func istioPlugin(code string) bool {
 		return true
 	}
 	return false
+}
+
+// istioAuthn is Istio's own authentication filter of releases before 1.20: it sets principals as metadata, and refuses
+// with 401 where its policy demands a certificate or a token. Source: src/envoy/http/authn of istio/proxy.
+func (r *runner) istioAuthn(f *filter) Step {
+	r.req.Env.MetadataComplete = false
+	field := func(s *structpb.Struct, snake, camel string) *structpb.Value {
+		if v := s.GetFields()[snake]; v != nil {
+			return v
+		}
+		return s.GetFields()[camel]
+	}
+	policy := typedStruct(f.cfg).GetFields()["policy"].GetStructValue()
+	if !field(policy, "peer_is_optional", "peerIsOptional").GetBoolValue() {
+		for _, p := range policy.GetFields()["peers"].GetListValue().GetValues() {
+			mode := p.GetStructValue().GetFields()["mtls"].GetStructValue().GetFields()["mode"].GetStringValue()
+			if mode != "PERMISSIVE" && (r.req.Conn.TLS == nil || r.req.Conn.TLS.Peer == nil) {
+				return Step{Effect: MayRefuse, Why: "its policy wants a client certificate and none is presented: it may refuse with 401"}
+			}
+		}
+	}
+	if len(policy.GetFields()["origins"].GetListValue().GetValues()) > 0 && !field(policy, "origin_is_optional", "originIsOptional").GetBoolValue() {
+		return Step{Effect: MayRefuse, Why: "its policy wants a token: it may refuse with 401"}
+	}
+	return Step{Effect: Continue, Why: "sets the peer's and the token's principal as metadata, which is not known"}
 }

@@ -296,3 +296,29 @@ func TestIstiosALPNIsToldByProtocol(t *testing.T) {
 		t.Errorf("effect %q", res.Steps[0].Effect)
 	}
 }
+
+func TestIstiosOldAuthenticationRefusesOnlyWhereItsPolicyDemands(t *testing.T) {
+	for _, tc := range []struct {
+		name, policy string
+		peer         bool
+		want         httpfilter.Effect
+	}{
+		{"permissive", `{"peers":[{"mtls":{"mode":"PERMISSIVE"}}]}`, false, httpfilter.Continue},
+		{"strict, plaintext", `{"peers":[{"mtls":{}}]}`, false, httpfilter.MayRefuse},
+		{"strict, with a certificate", `{"peers":[{"mtls":{}}]}`, true, httpfilter.Continue},
+		{"strict, but the peer is optional", `{"peers":[{"mtls":{}}],"peer_is_optional":true}`, false, httpfilter.Continue},
+		{"a token", `{"origins":[{"jwt":{"issuer":"i"}}]}`, false, httpfilter.MayRefuse},
+		{"an optional token", `{"origins":[{"jwt":{"issuer":"i"}}],"originIsOptional":true}`, false, httpfilter.Continue},
+		{"no policy", `{}`, false, httpfilter.Continue},
+	} {
+		req := request("GET", "/")
+		if tc.peer {
+			req.Conn.TLS = &matcher.TLS{Peer: &matcher.Peer{}}
+		}
+		fs := filters(t, `[{"name":"istio_authn","typed_config":{"@type":"type.googleapis.com/xds.type.v3.TypedStruct","type_url":"type.googleapis.com/istio.envoy.config.filter.http.authn.v2alpha1.FilterConfig","value":{"policy":`+tc.policy+`}}}]`)
+		res := httpfilter.Walk(fs, outcome(t, `{"match":{"prefix":"/"},"route":{"cluster":"c"}}`), req, nil)
+		if got := res.Steps[0]; got.Effect != tc.want || got.Why == "" {
+			t.Errorf("%s: %v %q, want %v", tc.name, got.Effect, got.Why, tc.want)
+		}
+	}
+}
