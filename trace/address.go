@@ -344,6 +344,10 @@ func (w *walker) nodeAddress(f flow, o *k8s.Owner) *node {
 		}
 		n = w.done(n)
 		n.to("", 1, w.atNode(f, o.Node.Name, s))
+		if h.State == Fail && len(n.next) == 1 && len(n.next[0].to.hop.Detail.DNAT) > 0 {
+			// What the kernel holds outranks what the objects say.
+			h.State, h.Why = Warn, h.Why+"; the node's rules translate it all the same"
+		}
 		return n
 	})
 }

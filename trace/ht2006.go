@@ -55,12 +55,15 @@ func ht2006(q *inquiry) {
 		q.quoteOtherNodes(f, n, s)
 	}, KindNode)
 	q.kind(func(n *node) { // no rule at all for the Service
-		s := n.facts.service
-		if n.hop.State != Fail || s == nil || s.port == nil || n.facts.wantedPort != 0 {
+		if n.hop.State != Fail || n.facts.wantedPort != 0 || n.hop.Kind == KindApp && n.facts.pod != nil {
 			return
 		}
 		for _, m := range q.graph.parents[n] {
-			if m.facts.netns == nil || m.facts.netns.area != AreaNode || slices.ContainsFunc(*q.all, func(f *finding) bool { return f.rule == q.rule && f.node == m }) {
+			s := m.facts.service
+			if s == nil {
+				s = n.facts.service
+			}
+			if s == nil || s.port == nil || m.facts.netns == nil || m.facts.netns.area != AreaNode || slices.ContainsFunc(*q.all, func(f *finding) bool { return f.rule == q.rule && f.node == m }) {
 				continue
 			}
 			f := q.report(m, fmt.Sprintf("the rules of node %s translate %s to none of the endpoints of Service %s: kube-proxy there is stopped, behind, or its rules were taken out", m.hop.Subject.Name, n.facts.flow.dst, s),
@@ -68,7 +71,7 @@ func ht2006(q *inquiry) {
 				fmt.Sprintf("on node %s: iptables-save -t nat | grep -F %s", m.hop.Subject.Name, Quote(s.String())))
 			q.quoteOtherNodes(f, m, s)
 		}
-	}, KindService)
+	}, KindService, KindApp)
 	q.kind(func(n *node) { // rules and slices agree on a Pod that is gone
 		if n.facts.netns == nil || n.facts.netns.area != AreaNode || slices.ContainsFunc(*q.all, func(f *finding) bool { return f.rule == q.rule && f.node == n }) {
 			return

@@ -377,6 +377,16 @@ func (w *walker) fromPod(f flow) *node {
 		n := w.podHop(f, p)
 		n.hop.Detail.Address = ""
 		n.hop.Summary = "starts in Pod " + p.ref.String()
+		if !f.src.Addr().IsValid() || f.src.Addr().Is6() != f.dst.Addr().Is6() {
+			reason := "Pod " + p.ref.String() + " has no address of the family of " + f.dst.Addr().String()
+			if ready, why := p.obj.Ready(); !ready && !p.ip.IsValid() {
+				n.hop.settle(Fail, reason+", so it cannot send: "+why)
+			} else {
+				// A client that has both kinds of address to choose from takes the other.
+				n.hop.settle(Unknown, reason+"; whether the client tries it is not known")
+			}
+			return w.done(n)
+		}
 		if p.proxy.Role != k8s.RoleSidecar {
 			n = w.done(n)
 			n.to("", 1, w.viaNode(f, p, n))

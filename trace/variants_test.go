@@ -143,6 +143,30 @@ func TestVariantsOfFaultsAreNamedToo(t *testing.T) {
 				sixth("istio-ingressgateway"), sixth("my-backend-service"),
 			), getList, trace.Reachable, "", nil,
 		},
+		{
+			"rules for a NodePort that no Service has any more", ingressHTTP, item("services", "istio-ingressgateway", func(o map[string]any) {
+				delete(in(o, "spec"), "ports")
+			}), nodePort, trace.Reachable, "", nil,
+		},
+		{
+			"an external IP of a node's own without a rule", ingressHTTP, item("services", "istio-ingressgateway", func(o map[string]any) {
+				in(o, "spec")["externalIPs"] = []any{"192.168.170.137"}
+			}), asked{url: "http://192.168.170.137/simple/httpserver"}, trace.Unreachable, "HT2006", []trace.HopKind{trace.KindNode},
+		},
+		{
+			"a request from a Pod that is not scheduled", bookinfo, item("pods", "ratings-v1-9b8c7d6f5-kd8ws", func(o map[string]any) {
+				o["status"] = map[string]any{"phase": "Pending"}
+				delete(in(o, "spec"), "nodeName")
+			}), asked{url: "http://reviews:9080/", from: "pod:bookinfo/ratings-v1-9b8c7d6f5-kd8ws"}, trace.Unreachable, "HT8002", []trace.HopKind{trace.KindPod},
+		},
+		{
+			"a gateway in the host's network", ingressHTTP, item("pods", "istio-ingressgateway-576c469c96-spndl", func(o map[string]any) {
+				spec, status := in(o, "spec"), in(o, "status")
+				spec["hostNetwork"], spec["nodeName"] = true, "baihl-master"
+				status["podIP"], status["podIPs"] = "192.168.170.137", []any{map[string]any{"ip": "192.168.170.137"}}
+				spec["containers"].([]any)[0].(map[string]any)["ports"] = []any{map[string]any{"containerPort": 8080, "hostPort": 8080}}
+			}), asked{url: "http://192.168.170.137:8080/simple/httpserver", headers: []string{"Host: simple.baihl.io"}}, trace.Reachable, "", nil,
+		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
