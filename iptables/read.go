@@ -436,8 +436,10 @@ func (x *indexer) insert(off, body, end int) *ParseError {
 	runs = append(runs, lines[:at-1]...)
 	runs = append(runs, run{span{int32(off), int32(end)}, int32(x.line)})
 	runs = append(runs, lines[at-1:]...)
-	more := runs[1:]
-	c.first, c.more, c.count = runs[0], &more, int32(len(runs))
+	c.first, c.more, c.count = runs[0], nil, int32(len(runs))
+	if more := runs[1:]; len(more) > 0 {
+		c.more = &more
+	}
 	return nil
 }
 

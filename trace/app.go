@@ -103,6 +103,39 @@ func (w *walker) observedApps(root *node, seen []observedLine, of map[*node]Quer
 	})
 }
 
+// observedPods passes the Pods whose own rules, and the nodes before them whose
+// rules, were not read, where the Pod's proxy is seen to have taken a connection
+// like the traced one: its log names the very address.
+func (w *walker) observedPods(root *node, from map[*node]Query) {
+	each(root, func(n *node) {
+		if n.hop.State != Unknown || n.facts.notRead == nil || n.facts.netns == nil || n.hop.Kind != KindPod && n.hop.Kind != KindNode {
+			return
+		}
+		if n.hop.Kind == KindNode && n.facts.service != nil {
+			return // it chose among endpoints; a log behind one of them says nothing of the others
+		}
+		for _, e := range n.next {
+			taken := e.to
+			if taken.hop.Kind == KindPod && len(taken.next) == 1 {
+				taken = taken.next[0].to
+			}
+			p := taken.facts.proxy
+			if p == nil || taken.hop.Kind != KindListener {
+				continue
+			}
+			for _, l := range p.lines {
+				if l.entry.DownstreamLocal() != taken.facts.flow.dst.String() {
+					continue
+				}
+				n.hop.State, n.hop.Why = OK, ""
+				n.hop.check("passed", OK, "observed: the proxy of "+p.pod.String()+" logged a connection to "+l.entry.DownstreamLocal())
+				w.cite(n.hop, Observed, from[l.node], l.entry.Raw, l.entry.DownstreamLocal())
+				return
+			}
+		}
+	})
+}
+
 // takes says whether a connection to the address comes to the socket.
 func (l *listening) takes(a netip.Addr) bool {
 	if l.addr.IsValid() {

@@ -6,7 +6,7 @@ import "strings"
 func ht0001(q *inquiry) {
 	q.each(func(n *node) {
 		e := n.facts.notRead
-		answered := n.hop.Kind == KindApp && n.hop.State == OK
+		answered := n.hop.State == OK
 		if e == nil || n.hop.State != Unknown && !answered {
 			return
 		}
@@ -26,7 +26,7 @@ func ht0001(q *inquiry) {
 		}
 		detail := e.Query.Path() + " was not read (" + strings.TrimSuffix(e.Why, ".") + "), so this hop is unknown"
 		if answered {
-			detail = e.Query.Path() + " was not read (" + strings.TrimSuffix(e.Why, ".") + "); that the application answers is taken from the log of the proxy before it"
+			detail = e.Query.Path() + " was not read (" + strings.TrimSuffix(e.Why, ".") + "); that the request passes here is taken from a proxy's log"
 		}
 		if f := q.report(n, detail, fix...); answered {
 			f.severity = SeverityInfo

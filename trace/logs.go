@@ -58,7 +58,10 @@ func (w *walker) joinLogs(root *node) {
 	locals := map[string]string{} // upstream local address to the proxy that logged it
 	var seen []observedLine
 	from := map[*node]Query{}
-	defer func() { w.observedApps(root, seen, from) }()
+	defer func() {
+		w.observedApps(root, seen, from)
+		w.observedPods(root, from)
+	}()
 	for _, p := range order {
 		for _, e := range entries[p] {
 			n, because := p.belongs(e)
