@@ -29,6 +29,7 @@ lint:
 	$(STATICCHECK) ./...
 
 golden: ## write goldens, the schema, docs/cli.md and the screens anew
+	go test ./trace -run "Made|Pages" -update
 	go test ./internal/report -update
 	go test ./cmd/hoptrail -update
 	go test ./tui -run 'TestKeys|TestGoldens' -update
