@@ -361,6 +361,7 @@ func (t *stepTree) stepHop(s envoyadmin.Step, o *envoyadmin.Outcome) *node {
 		if ns, name, ok := strings.Cut(name, "/"); ok {
 			name, _, _ = strings.Cut(name, " ") // an entry of it may follow
 			t.w.showObject(n, k8s.Ref{Kind: kind, Namespace: ns, Name: name})
+			t.w.showEntry(n, k8s.Ref{Kind: kind, Namespace: ns, Name: name})
 		}
 	}
 	return n
