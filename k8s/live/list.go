@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strconv"
 )
 
 // item is one object of a list, as JSON.
@@ -120,8 +119,8 @@ func cleanItem(data []byte, apiVersion, kind string, secret bool) ([]byte, error
 		return nil, err
 	}
 	if !typed && kind != "" {
-		put([]byte(`"apiVersion"`), strconv.AppendQuote(nil, apiVersion))
-		put([]byte(`"kind"`), strconv.AppendQuote(nil, kind))
+		put([]byte(`"apiVersion"`), quoteJSON(apiVersion))
+		put([]byte(`"kind"`), quoteJSON(kind))
 	}
 	return append(out, '}'), nil
 }
@@ -354,4 +353,13 @@ func whole(data []byte) error {
 		return fmt.Errorf("%w: more after the value at byte %d", errJSON, end)
 	}
 	return nil
+}
+
+// quoteJSON is s as a JSON string.
+func quoteJSON(s string) []byte {
+	b, err := json.Marshal(s)
+	if err != nil {
+		return []byte(`""`) // a string always marshals
+	}
+	return b
 }
