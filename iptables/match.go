@@ -967,14 +967,20 @@ func (m *statisticMatch) eval(w *walk, f *flow) answer {
 }
 
 func (m *statisticMatch) print(w *writer) {
-	w.word("-m", "statistic", "--mode", m.mode)
-	switch m.mode {
-	case "random":
+	w.word("-m", "statistic")
+	if m.mode != "" {
+		w.word("--mode", m.mode)
+	}
+	if m.mode == "random" || m.mode == "" && m.prob > 0 {
 		w.not(m.not)
 		w.word("--probability", strconv.FormatFloat(float64(m.prob)/(1<<31), 'f', 11, 64))
-	case "nth":
+	}
+	if m.mode != "random" && m.every > 0 {
 		w.not(m.not)
-		w.word("--every", strconv.FormatUint(m.every, 10), "--packet", strconv.FormatUint(m.packet, 10))
+		w.word("--every", strconv.FormatUint(m.every, 10))
+	}
+	if m.mode == "nth" || m.hasPacket {
+		w.word("--packet", strconv.FormatUint(m.packet, 10))
 	}
 }
 
