@@ -124,13 +124,11 @@ func (m *opaque) option(p *parser, name string, not bool) bool {
 	m.words = append(m.words, "--"+name)
 	for p.i < len(p.words) && !p.isOption(p.i) {
 		w := p.words[p.i]
-		if p.quoted[p.i] || name == "string" || strings.HasPrefix(w, "#") {
-			w = forceQuote(w)
-		} else if name == "u32" {
+		switch {
+		case name == "u32":
 			w = forceQuote(u32Text(w))
-		}
-		if name == "u32" && p.quoted[p.i] {
-			w = forceQuote(u32Text(p.words[p.i]))
+		case p.quoted[p.i] || name == "string" || strings.HasPrefix(w, "#"):
+			w = forceQuote(w)
 		}
 		m.words = append(m.words, w)
 		p.i++
