@@ -37,8 +37,7 @@ func ht1003(q *inquiry) {
 				f := q.report(n, detail,
 					fmt.Sprintf("in Gateway %s/%s set servers[].port.number to %d", g.Namespace, g.Name, s.port.Port),
 					fmt.Sprintf("kubectl -n %s edit gateways.networking.istio.io %s", g.Namespace, g.Name))
-				q.showObject(n, g.Ref())
-				q.proof(f, Config, Query{Area: AreaCluster, File: "gateways.networking.istio.io", Select: Selector{Namespace: g.Namespace, Name: g.Name}}, excerptOf(g.Raw, "servers"), fmt.Sprint(port))
+				q.written(f, &g.Meta, "servers", fmt.Sprint(port))
 				return
 			}
 		}
@@ -57,8 +56,7 @@ func ht1003(q *inquiry) {
 				f := q.report(n, fmt.Sprintf("Gateway %s/%s has a server on port %d of the Pods behind Service %s/%s, and the Service does not expose it (%s)", g.Namespace, g.Name, n.facts.wantedPort, svc.Namespace, svc.Name, portList(svc)),
 					fmt.Sprintf("add port %d to Service %s/%s", n.facts.wantedPort, svc.Namespace, svc.Name),
 					fmt.Sprintf("kubectl -n %s patch svc %s --type=json -p '[{\"op\":\"add\",\"path\":\"/spec/ports/-\",\"value\":{\"name\":\"%s\",\"port\":%d,\"targetPort\":%d}}]'", svc.Namespace, svc.Name, server.GetPort().GetName(), n.facts.wantedPort, n.facts.wantedPort))
-				q.showObject(n, g.Ref())
-				q.proof(f, Config, Query{Area: AreaCluster, File: "gateways.networking.istio.io", Select: Selector{Namespace: g.Namespace, Name: g.Name}}, excerptOf(g.Raw, "servers"), fmt.Sprint(n.facts.wantedPort))
+				q.written(f, &g.Meta, "servers", fmt.Sprint(n.facts.wantedPort))
 				q.citeBefore(f, n)
 				return
 			}

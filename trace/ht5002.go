@@ -2,6 +2,7 @@ package trace
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/labels"
@@ -73,7 +74,7 @@ func (q *inquiry) nearLabels(namespace string, selector map[string]string) strin
 	var out []string
 	for _, p := range pods {
 		for _, k := range sortedKeys(selector) {
-			if v, ok := p.Labels[k]; ok && !contains(out, k+"="+v) {
+			if v, ok := p.Labels[k]; ok && !slices.Contains(out, k+"="+v) {
 				out = append(out, k+"="+v)
 			}
 		}

@@ -47,7 +47,6 @@ func (w *walker) joinLogs(root *node) {
 			p.logNotRead = notRead
 			continue
 		}
-		p.log = obs.Data
 		for e, err := range p.logParser().Read(bytes.NewReader(obs.Data)) {
 			if err == nil && e.OK() {
 				entries[p] = append(entries[p], e)

@@ -21,10 +21,10 @@ type proxy struct {
 	notRead *NotReadError
 	files   map[string][]byte // the other answers of its admin API, by file name
 
-	hops   []*node // the hops it decided, in the order of the walk
-	routed []*node // the last hop of each way through it
+	statuses map[string][]json.RawMessage // the hosts of /clusters by cluster; nil until asked for
 
-	log        []byte // its access log
+	hops []*node // the hops it decided, in the order of the walk
+
 	logNotRead *NotReadError
 	lines      []observedLine // those that belong to the path
 }
@@ -200,7 +200,6 @@ func (t *stepTree) link(n *node, group []*envoyadmin.Outcome, depth int, share f
 		n.to(label, share, t.level(group, depth))
 		return
 	}
-	t.p.routed = append(t.p.routed, n)
 	if o.Error == envoyadmin.NoCluster && n.hop.Kind == KindCluster {
 		n.to("", 1, t.w.wanted(n.hop.Detail.Name, t.pod.ref.namespace, t.in))
 		return
@@ -553,26 +552,34 @@ func (p *proxy) hostStatus(cluster, address string) string {
 	if !ok || host == "" {
 		return ""
 	}
+	if p.statuses == nil {
+		p.statuses = hostStatuses(p.files[clusters])
+	}
+	for _, raw := range p.statuses[cluster] {
+		if bytes.Contains(raw, []byte(`"`+host+`"`)) && bytes.Contains(raw, []byte(port)) {
+			return indent(raw)
+		}
+	}
+	return ""
+}
+
+// hostStatuses sorts the hosts of /clusters by their cluster; without any where
+// it was not printed as JSON.
+func hostStatuses(data []byte) map[string][]json.RawMessage {
+	out := map[string][]json.RawMessage{}
 	var doc struct {
 		ClusterStatuses []struct {
 			Name         string            `json:"name"`
 			HostStatuses []json.RawMessage `json:"host_statuses"`
 		} `json:"cluster_statuses"`
 	}
-	if json.Unmarshal(p.files[clusters], &doc) != nil {
-		return ""
+	if json.Unmarshal(data, &doc) != nil {
+		return out
 	}
 	for _, c := range doc.ClusterStatuses {
-		if c.Name != cluster {
-			continue
-		}
-		for _, raw := range c.HostStatuses {
-			if bytes.Contains(raw, []byte(`"`+host+`"`)) && bytes.Contains(raw, []byte(port)) {
-				return indent(raw)
-			}
-		}
+		out[c.Name] = append(out[c.Name], c.HostStatuses...)
 	}
-	return ""
+	return out
 }
 
 // indent renders JSON as the admin API prints it.

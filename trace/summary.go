@@ -2,6 +2,7 @@ package trace
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -31,7 +32,7 @@ func summarise(t Target, r *Report, all []path) string {
 			if len(p.nodes) == 0 {
 				continue
 			}
-			if s := endName(p.nodes[len(p.nodes)-1]); !contains(ends, s) {
+			if s := endName(p.nodes[len(p.nodes)-1]); !slices.Contains(ends, s) {
 				ends = append(ends, s)
 			}
 		}
@@ -82,15 +83,6 @@ func firstObstacle(all []path) string {
 		}
 	}
 	return "nothing was walked"
-}
-
-func contains(all []string, s string) bool {
-	for _, a := range all {
-		if a == s {
-			return true
-		}
-	}
-	return false
 }
 
 // servedHosts names some of what is served where a bare connection ends.
