@@ -241,10 +241,31 @@ func (w *walker) done(n *node) *node {
 	h.TookMS = w.read.lap()
 	w.order = append(w.order, n)
 	if w.t.Progress != nil {
-		c := *h
+		c := h.clone()
 		w.t.Progress(Event{Hop: &c})
 	}
 	return n
+}
+
+// clone returns a copy that shares nothing the walk still writes to: whoever
+// watches reads it while the walk goes on.
+func (h *Hop) clone() Hop {
+	c := *h
+	if h.In != nil {
+		in := *h.In
+		c.In = &in
+	}
+	if h.Out != nil {
+		out := *h.Out
+		c.Out = &out
+	}
+	d := &c.Detail
+	d.Answers, d.DNAT, d.Rules = slices.Clone(d.Answers), slices.Clone(d.DNAT), slices.Clone(d.Rules)
+	d.Weighted, d.Hosts, d.Endpoints = slices.Clone(d.Weighted), slices.Clone(d.Hosts), slices.Clone(d.Endpoints)
+	d.Owner, d.NearMisses, d.Sockets = slices.Clone(d.Owner), slices.Clone(d.NearMisses), slices.Clone(d.Sockets)
+	c.Checks, c.Evidence, c.Config = slices.Clone(h.Checks), slices.Clone(h.Evidence), slices.Clone(h.Config)
+	c.Logs, c.Branches = slices.Clone(h.Logs), slices.Clone(h.Branches)
+	return c
 }
 
 // unread makes the hop unknown because an observation could not be had.
