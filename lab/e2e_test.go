@@ -127,10 +127,21 @@ type result struct {
 	took   time.Duration
 }
 
+// command is hoptrail's command line against the lab as one of its users ("" is
+// the administrator), the program's path first: for a terminal, for a shell.
+func command(t *testing.T, l *Lab, user string, args ...string) []string {
+	t.Helper()
+	bin, err := hoptrail()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return slices.Concat([]string{bin}, args, []string{"--kubeconfig", l.Kubeconfig(user), "--resolver", l.Resolver()})
+}
+
 // trace runs hoptrail as a person would, against the lab as one of its users.
 func trace(t *testing.T, l *Lab, user string, args ...string) result {
 	t.Helper()
-	return runTrace(t, append(args, "--kubeconfig", l.Kubeconfig(user), "--resolver", l.Resolver())...)
+	return runTrace(t, command(t, l, user, args...)[1:]...)
 }
 
 func runTrace(t *testing.T, args ...string) result {
