@@ -41,6 +41,11 @@ func (w *walker) fromOutside(f flow) *node {
 	if w.err != nil {
 		return nil
 	}
+	if notRead != nil && len(owners) == 0 {
+		if n := w.perhapsNode(f, notRead); n != nil || w.err != nil {
+			return n
+		}
+	}
 	if notRead != nil && !slices.ContainsFunc(owners, func(o k8s.Owner) bool { return o.Service != nil && o.Port != nil }) {
 		n := w.hop(KindService, Subject{Kind: "Address", Name: f.dst.String()}, f)
 		n.hop.Detail.Address = f.dst.String()
@@ -90,6 +95,44 @@ func (w *walker) fromOutside(f flow) *node {
 	n.hop.Summary = f.dst.Addr().String() + " is not of this cluster"
 	n.hop.settle(Fail, f.dst.Addr().String()+" is no load balancer, external, node, Service or Pod address of this cluster")
 	return w.done(n)
+}
+
+// perhapsNode is an address that nothing that could be read has, while the nodes
+// could not be: with a port that a Service takes on every node it is taken for a
+// node's, and the way on is the one that the EndpointSlices tell. The hop stays
+// unknown. It is nil where no Service takes the port.
+func (w *walker) perhapsNode(f flow, notRead *NotReadError) *node {
+	nodePorts, err := w.cluster.NodePorts(w.ctx, f.dst.Port(), f.proto)
+	if w.refused(err) != nil || w.err != nil || len(nodePorts) == 0 || nodePorts[0].Health {
+		return nil
+	}
+	svc := nodePorts[0].Service
+	n := w.hop(KindService, Subject{Kind: "Service", Namespace: svc.Namespace, Name: svc.Name}, f)
+	h := n.hop
+	s := w.behind(svc, nodePorts[0].Port)
+	w.showService(n, s)
+	h.Detail.Address = f.dst.String()
+	h.Summary = fmt.Sprintf("NodePort %d is %s, if %s is a node (inferred)", f.dst.Port(), s, f.dst.Addr())
+	w.cite(h, Inferred, Query{Area: AreaCluster, File: "services", Select: Selector{Namespace: svc.Namespace, Name: svc.Name}},
+		fmt.Sprintf("%s has the nodePort %d on every node; that %s is one was not read", s, f.dst.Port(), f.dst.Addr()), "")
+	if svc.Spec.ExternalTrafficPolicy == corev1.ServiceExternalTrafficPolicyLocal {
+		h.check("externalTrafficPolicy", Unknown, "Local: the node sends to endpoints of its own only, and which node it is was not read")
+	}
+	w.unread(n, notRead)
+	n = w.done(n)
+	w.pastNodes(n, f, s)
+	return n
+}
+
+// showInferred says on what it rests that an address is a node's, where the nodes
+// themselves could not be read.
+func (w *walker) showInferred(h *Hop, o *k8s.Owner, addr netip.Addr) {
+	if !o.Inferred {
+		return
+	}
+	h.check("node", OK, "nodes were not read; a Pod in the network of "+o.Node.Name+" has the address (inferred)")
+	w.cite(h, Inferred, Query{Area: AreaCluster, File: "pods", Select: Selector{Fields: "status.podIP=" + addr.String()}},
+		addr.String()+" is the address of a Pod with hostNetwork on node "+o.Node.Name, "")
 }
 
 // nodeWith is the node that has the address itself, nil where none does.
@@ -315,6 +358,7 @@ func (w *walker) nodeAddress(f flow, o *k8s.Owner) *node {
 		n := w.hop(KindService, Subject{Kind: "Node", Name: o.Node.Name}, f)
 		h := n.hop
 		h.Detail.Address = f.dst.String()
+		w.showInferred(h, o, f.dst.Addr())
 		var s *servicePort
 		switch {
 		case len(o.NodePorts) > 0 && !o.NodePorts[0].Health:

@@ -47,6 +47,7 @@ func (w *walker) joinLogs(root *node) {
 			p.logNotRead = notRead
 			continue
 		}
+		p.logSpan, p.logCut = obs.Span, obs.Cut
 		for e, err := range p.logParser().Read(bytes.NewReader(obs.Data)) {
 			if err == nil && e.OK() {
 				entries[p] = append(entries[p], e)
@@ -211,12 +212,24 @@ func (w *walker) attach(p *proxy) {
 			}
 			head.hop.Logs = append(head.hop.Logs, line)
 		}
-		if len(lines) > 0 {
-			head.hop.check("access log", OK, fmt.Sprintf("%d of this request's lines, the latest at %s", len(lines), lines[len(lines)-1].entry.Start().UTC().Format(time.RFC3339)))
-		} else if p.logNotRead != nil {
+		state, missing := OK, ""
+		if p.logCut != "" {
+			missing = "; the log was read in part: " + p.logCut
+		}
+		switch {
+		case len(lines) > 0:
+			head.hop.check("access log", OK, fmt.Sprintf("%d of this request's lines, the latest at %s", len(lines), lines[len(lines)-1].entry.Start().UTC().Format(time.RFC3339))+missing)
+		case p.logNotRead != nil:
 			head.hop.check("access log", Unknown, p.logNotRead.Why)
-		} else {
-			head.hop.check("access log", OK, "no line of this request")
+		default:
+			said := "no line of this request"
+			if p.logSpan != "" {
+				said += " in " + p.logSpan
+			}
+			if missing != "" {
+				state = Unknown // it may be among those that are missing
+			}
+			head.hop.check("access log", state, said+missing)
 		}
 	}
 }

@@ -113,7 +113,8 @@ func (w *walker) evaluateVia(ns *netns, f flow, p *pod) iptables.Result {
 // serviceAt is the Service whose address the flow is sent to, seen from inside.
 func (w *walker) serviceAt(f flow) *servicePort {
 	owners, err := w.cluster.Owners(w.ctx, f.dst.Addr(), f.dst.Port(), f.proto)
-	if w.refused(err) != nil || w.err != nil {
+	w.refused(err) // whose the address is may be known all the same
+	if w.err != nil {
 		return nil
 	}
 	var without *k8s.Owner
@@ -387,8 +388,12 @@ func (w *walker) masqueraded(f flow, ns *netns, o *iptables.Outcome) flow {
 	// The interface is not known. Any of the node's addresses serves to walk on,
 	// as an assumption that no statement rests on.
 	f.assumed = true
-	for _, a := range ns.host.LocalAddresses {
-		if a.Is6() == f.dst.Addr().Is6() {
+	own := slices.Clone(ns.host.LocalAddresses)
+	for _, a := range ns.host.Addrs { // where the node's object was not read
+		own = append(own, a.Prefix.Addr())
+	}
+	for _, a := range own {
+		if !a.IsLoopback() && a.Is6() == f.dst.Addr().Is6() {
 			f.src = netip.AddrPortFrom(a, 0)
 			break
 		}

@@ -26,6 +26,8 @@ type proxy struct {
 	hops []*node // the hops it decided, in the order of the walk
 
 	logNotRead *NotReadError
+	logSpan    string         // the part of its log that was asked for, empty for all
+	logCut     string         // what is missing of that
 	lines      []observedLine // those that belong to the path
 }
 

@@ -84,6 +84,9 @@ func (r *reader) collected() Collected {
 			continue
 		}
 		out.Read = append(out.Read, Read{What: q.Path(), At: timestamp(got.obs.At)})
+		if got.obs.Cut != "" {
+			out.NotRead = append(out.NotRead, NotRead{What: q.Path(), Why: "read in part: " + got.obs.Cut, Command: q.Command()})
+		}
 	}
 	slices.SortFunc(out.Read, func(a, b Read) int { return cmp.Or(cmp.Compare(a.What, b.What), cmp.Compare(a.At, b.At)) })
 	slices.SortFunc(out.NotRead, func(a, b NotRead) int { return cmp.Or(cmp.Compare(a.What, b.What), cmp.Compare(a.Why, b.Why)) })

@@ -67,6 +67,10 @@ type Observation struct {
 	At      time.Time     // when it was read; zero where not known
 	Took    time.Duration // how long reading took, as recorded
 	Partial bool          // Data holds only what Select asked for
+	// Span is the part of a log that was asked for, "the last 1h0m0s", and empty
+	// where that was all of it. Cut is what a limit took from the end or the
+	// beginning of that, in words for a person, empty where nothing.
+	Span, Cut string
 }
 
 // Source returns observations. An error that is a [NotReadError] means that the

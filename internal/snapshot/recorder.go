@@ -130,7 +130,7 @@ func archiveKind(path string) (compressed, archived bool) {
 // Observe implements [trace.Source].
 func (r *Recorder) Observe(ctx context.Context, q trace.Query) (trace.Observation, error) {
 	obs, err := r.src.Observe(ctx, q)
-	o := observation{Path: q.Path(), At: obs.At.UTC(), TookUS: obs.Took.Microseconds()}
+	o := observation{Path: q.Path(), At: obs.At.UTC(), TookUS: obs.Took.Microseconds(), Span: obs.Span, Cut: obs.Cut}
 	switch q.Area {
 	case trace.AreaDNS:
 		o.Name, o.Types, o.From = q.Name, q.File, q.From

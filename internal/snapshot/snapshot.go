@@ -43,6 +43,8 @@ type observation struct {
 	Select *selection `json:"select,omitempty"` // cluster: the part of the list; none: all of it
 	At     time.Time  `json:"at,omitzero"`
 	TookUS int64      `json:"took_us,omitempty"`
+	Span   string     `json:"span,omitempty"` // the part of a log that was asked for
+	Cut    string     `json:"cut,omitempty"`  // what is missing of that
 
 	NotRead   string `json:"not_read,omitempty"` // why, where it could not be read
 	Verb      string `json:"verb,omitempty"`
@@ -217,6 +219,7 @@ func (s *Snapshot) Observe(ctx context.Context, q trace.Query) (trace.Observatio
 	if o != nil {
 		out.At, out.Took = o.At, time.Duration(o.TookUS)*time.Microsecond
 		out.Partial = o.Select != nil
+		out.Span, out.Cut = o.Span, o.Cut
 		if q.Area == trace.AreaDNS {
 			out.Data, err = answersFrom(data, q.From)
 			if err != nil {

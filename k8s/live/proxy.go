@@ -128,20 +128,24 @@ func (s *Source) logRequest(pod *podInfo, query url.Values) request {
 	}
 }
 
+// maxLog bounds what is read of one access log, in bytes.
+const maxLog = 16 << 20
+
 // accessLog reads the end of a proxy's log. A log that does not end in time, or
 // is larger than its bound, is cut after a whole line: what was read is true, and
-// Partial says that it is not all.
+// Cut says what is missing.
 func (s *Source) accessLog(ctx context.Context, q trace.Query) (trace.Observation, error) {
 	pod, err := s.pod(ctx, q.Namespace, q.Name)
 	if err != nil {
 		return trace.Observation{}, err
 	}
-	limit := min(s.opts.MaxBytes, 16<<20)
+	limit := min(s.opts.MaxBytes, maxLog)
 	query := url.Values{
 		"sinceSeconds": {strconv.Itoa(int(s.opts.LogSince / time.Second))},
 		"tailLines":    {strconv.Itoa(s.opts.LogTail)},
 		"limitBytes":   {strconv.FormatInt(limit, 10)},
 	}
+	began := time.Now()
 	// Half of the time left, so that an endless log leaves time to answer.
 	if end, ok := ctx.Deadline(); ok {
 		var cancel context.CancelFunc
@@ -154,14 +158,29 @@ func (s *Source) accessLog(ctx context.Context, q trace.Query) (trace.Observatio
 	}
 	defer body.Close()
 	data, err := readAll(body, limit)
-	if err != nil {
-		end := bytes.LastIndexByte(data, '\n')
-		if end < 0 {
-			return trace.Observation{}, err
+	obs := trace.Observation{Data: data, Span: "the last " + s.opts.LogSince.String()}
+	switch {
+	case err == nil && int64(len(data)) < limit:
+		if lines := bytes.Count(data, []byte{'\n'}); lines >= s.opts.LogTail {
+			obs.Cut = fmt.Sprintf("the latest %d lines, and there may be more before them (--log-tail)", lines)
 		}
-		return trace.Observation{Data: data[:end+1], Partial: true}, nil
+		return obs, nil
+	case err == nil || errors.Is(err, errTooLarge): // the server keeps to the limit itself
+		obs.Cut = fmt.Sprintf("it is larger than %d bytes, and its latest lines are not among those (--log-since, --log-tail ask for less)", limit)
+	case ctx.Err() != nil:
+		obs.Cut = fmt.Sprintf("it did not end within %s", time.Since(began).Round(100*time.Millisecond))
+	default:
+		obs.Cut = "the connection ended in the middle: " + strings.Join(strings.Fields(unwrapURL(err).Error()), " ")
 	}
-	return trace.Observation{Data: data}, nil
+	end := bytes.LastIndexByte(data, '\n')
+	if end < 0 {
+		if err == nil {
+			err = fmt.Errorf("%w of %d bytes: one line", errTooLarge, limit)
+		}
+		return trace.Observation{}, err
+	}
+	obs.Data = data[:end+1]
+	return obs, nil
 }
 
 // FollowLog reads the log of a proxy as it is written, from since on (zero: from

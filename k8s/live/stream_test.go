@@ -129,8 +129,41 @@ func TestALogIsReadFromTheProxysContainerAndBounded(t *testing.T) {
 		io.WriteString(w, "one\ntwo\n")
 	})
 	obs := mustAsk(t, f.source(Options{LogSince: 10 * time.Minute, LogTail: 50}), proxyQuery("access.log"))
-	if string(obs.Data) != "one\ntwo\n" || obs.Partial {
-		t.Errorf("%q, partial %v", obs.Data, obs.Partial)
+	if string(obs.Data) != "one\ntwo\n" || obs.Span != "the last 10m0s" || obs.Cut != "" {
+		t.Errorf("%q, span %q, cut %q", obs.Data, obs.Span, obs.Cut)
+	}
+}
+
+func TestWhatIsMissingOfALogIsSaid(t *testing.T) {
+	line := strings.Repeat("x", 99) + "\n"
+	for _, c := range []struct {
+		name, body string
+		opts       Options
+		cut        string
+		kept       int
+	}{
+		{"as many lines as were asked for", line + line, Options{LogTail: 2}, "the latest 2 lines, and there may be more before them (--log-tail)", 200},
+		{"fewer lines than were asked for", line, Options{LogTail: 2}, "", 100},
+		{"more bytes than are taken", line + line + line, Options{MaxBytes: 250}, "it is larger than 250 bytes, and its latest lines are not among those (--log-since, --log-tail ask for less)", 200},
+		{"just the bytes that are taken", line + line + line[:50], Options{MaxBytes: 250}, "it is larger than 250 bytes, and its latest lines are not among those (--log-since, --log-tail ask for less)", 200},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			f := newFake(t)
+			f.pod("ns", "p", "")
+			f.answer("/api/v1/namespaces/ns/pods/p/log", c.body)
+			s := f.source(Options{LogTail: c.opts.LogTail})
+			pod, err := s.pod(t.Context(), "ns", "p")
+			if err != nil || pod == nil {
+				t.Fatal(err)
+			}
+			if c.opts.MaxBytes > 0 {
+				s.opts.MaxBytes = c.opts.MaxBytes // of the log; the Pod is larger
+			}
+			obs := mustAsk(t, s, proxyQuery("access.log"))
+			if obs.Cut != c.cut || len(obs.Data) != c.kept {
+				t.Errorf("%d bytes, cut %q", len(obs.Data), obs.Cut)
+			}
+		})
 	}
 }
 
@@ -143,8 +176,8 @@ func TestALogThatNeverEndsIsCutAfterAWholeLine(t *testing.T) {
 		<-r.Context().Done()
 	})
 	obs := mustAsk(t, f.source(Options{ReadTimeout: 100 * time.Millisecond}), proxyQuery("access.log"))
-	if string(obs.Data) != "one\ntwo\n" || !obs.Partial {
-		t.Errorf("%q, partial %v", obs.Data, obs.Partial)
+	if string(obs.Data) != "one\ntwo\n" || !strings.HasPrefix(obs.Cut, "it did not end within ") {
+		t.Errorf("%q, cut %q", obs.Data, obs.Cut)
 	}
 }
 

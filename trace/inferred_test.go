@@ -1,0 +1,106 @@
+package trace_test
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/hoptrail/hoptrail/trace"
+)
+
+const hostPod = `{"apiVersion":"v1","kind":"Pod","metadata":{"namespace":"kube-system","name":"kube-proxy-x"},"spec":{"nodeName":"baihl-master","hostNetwork":true,"containers":[{"name":"kube-proxy"}]},"status":{"phase":"Running","podIP":"192.168.170.137","podIPs":[{"ip":"192.168.170.137"}]}},`
+
+// TestANodeThatMayNotBeReadIsInferred: without the right to read nodes a NodePort
+// is followed as far as the other objects tell, and what is inferred is marked.
+func TestANodeThatMayNotBeReadIsInferred(t *testing.T) {
+	noNodes := remove("cluster/nodes.json")
+	for _, c := range []struct {
+		name    string
+		change  change
+		state   trace.State // of the hop of the address
+		says    string      // in its summary
+		basis   string      // the excerpt of its inferred evidence
+		pods    int         // gateway and application on the way
+		verdict trace.Verdict
+	}{
+		{"nodes are read", func(testing.TB, files) {}, trace.OK, "NodePort 31373 is istio-system/istio-ingressgateway:http2", "", 2, trace.Reachable},
+		{"a Pod in the node's network has the address", all(noNodes, text("cluster/pods.json", `"items": [`, `"items": [`+hostPod)), trace.OK,
+			"NodePort 31373 is istio-system/istio-ingressgateway:http2", "192.168.170.137 is the address of a Pod with hostNetwork on node baihl-master", 2, trace.Reachable},
+		{"nothing tells that the address is a node's", noNodes, trace.Unknown,
+			"NodePort 31373 is istio-system/istio-ingressgateway:http2, if 192.168.170.137 is a node (inferred)", "that 192.168.170.137 is one was not read", 2, trace.Undetermined},
+		{"and no Service has the port", all(noNodes, text("cluster/services.json", "31373", "31999")), trace.Unknown, "whose address it is could not be found out", "", 0, trace.Undetermined},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			world := unpack(t, ingressHTTP)
+			c.change(t, world)
+			r := traceFiles(t, world, nodePort.target(t))
+			h := r.Hops[0]
+			if h.State != c.state || h.Summary != c.says || r.Verdict != c.verdict {
+				t.Errorf("%s: %s %q\n%s", r.Verdict, h.State, h.Summary, outline(r))
+			}
+			i := slices.IndexFunc(h.Evidence, func(e trace.Evidence) bool { return e.Basis == trace.Inferred })
+			if (c.basis == "") != (i < 0) || i >= 0 && !strings.Contains(h.Evidence[i].Excerpt, c.basis) {
+				t.Errorf("inferred evidence %+v", h.Evidence)
+			}
+			pods := 0
+			for _, h := range r.Hops {
+				if h.Kind == trace.KindPod {
+					pods++
+				}
+			}
+			if pods != c.pods {
+				t.Errorf("%d Pods on the way, want %d\n%s", pods, c.pods, outline(r))
+			}
+			named := slices.ContainsFunc(r.Findings, func(f trace.Finding) bool {
+				return f.Code == "HT0001" && f.Hop == h.ID && strings.Contains(f.Detail, "cluster/nodes.json")
+			})
+			if named != (c.state == trace.Unknown) {
+				t.Errorf("HT0001 names the nodes: %v", named)
+			}
+		})
+	}
+}
+
+// TestALogReadInPartSaysSo: that no line of the request was found in a log that
+// was cut off means nothing, and what is missing stands among what was not read.
+func TestALogReadInPartSaysSo(t *testing.T) {
+	const log = "proxies/istio-system/istio-ingressgateway-576c469c96-spndl/access.log"
+	const cut = `{"path":"` + log + `","span":"the last 1h0m0s","cut":"it did not end within 5s"}`
+	for _, c := range []struct {
+		name   string
+		change change
+		state  trace.State
+		says   string
+		part   bool
+	}{
+		{"a whole log with a line", func(testing.TB, files) {}, trace.OK, "of this request's lines", false},
+		{"a log without end, with a line", text("snapshot.json", `"format"`, `"observations":[`+cut+`],"format"`), trace.OK, "; the log was read in part: it did not end within 5s", true},
+		{"a log without end, without a line", all(text("snapshot.json", `"format"`, `"observations":[`+cut+`],"format"`), text(log, "/simple/httpserver", "/elsewhere")), trace.Unknown,
+			"no line of this request in the last 1h0m0s; the log was read in part: it did not end within 5s", true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			world := unpack(t, ingressHTTP)
+			c.change(t, world)
+			r := traceFiles(t, world, nodePort.target(t))
+			var found trace.Check
+			for _, h := range r.Hops {
+				if h.Kind == trace.KindListener && h.Subject.Namespace == "istio-system" {
+					for _, check := range h.Checks {
+						if check.Name == "access log" {
+							found = check
+						}
+					}
+				}
+			}
+			if found.State != c.state || !strings.Contains(found.Value, c.says) {
+				t.Errorf("%+v", found)
+			}
+			part := slices.ContainsFunc(r.Collected.NotRead, func(n trace.NotRead) bool {
+				return n.What == log && n.Why == "read in part: it did not end within 5s"
+			})
+			if part != c.part {
+				t.Errorf("not read: %+v", r.Collected.NotRead)
+			}
+		})
+	}
+}
