@@ -53,6 +53,9 @@ func compile(pattern string) entry {
 		return entry{err: err}
 	}
 	full, err := regexp.Compile(`\A(?:` + pattern + `)\z`)
+	if err != nil { // a \Q that is not closed quotes what follows it
+		full, err = regexp.Compile(`\A(?:` + pattern + `\E)\z`)
+	}
 	if err != nil {
 		return entry{err: err}
 	}

@@ -42,6 +42,7 @@ func FuzzRoute(f *testing.F) {
 			f.Add([]byte(rc), r.Authority, *r.Path, h[0], h[1], i%2 == 0)
 		}
 	}
+	addFuzzInputs(f)
 	f.Fuzz(func(t *testing.T, config []byte, authority, path, name, value string, known bool) {
 		rc := &routev3.RouteConfiguration{}
 		if decode.JSON(config, rc) != nil {
