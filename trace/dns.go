@@ -34,6 +34,8 @@ type dnsAnswer struct {
 	Values []string `json:"values"`
 	Server string   `json:"server,omitempty"`
 	Error  string   `json:"error,omitempty"` // NXDOMAIN, SERVFAIL ...
+	// Assumed says why the vantage may be answered otherwise, where it may.
+	Assumed string `json:"assumed,omitempty"`
 }
 
 // maxChain bounds a CNAME chain, as resolvers do.
@@ -180,7 +182,7 @@ func (w *walker) ask(n *node, r *resolution, f flow) {
 		return
 	}
 	name := q.Name + "."
-	asked := false
+	asked, assumed := false, ""
 	for range maxChain {
 		next := ""
 		for _, a := range doc.Answers {
@@ -206,7 +208,15 @@ func (w *walker) ask(n *node, r *resolution, f flow) {
 			if a.Server != "" {
 				ttl += " from " + a.Server
 			}
-			w.cite(h, Observed, q, ttl, strings.Join(a.Values, " "))
+			basis := Observed
+			if a.Assumed != "" {
+				basis = Inferred
+				if a.Assumed != assumed {
+					h.check("assumed", OK, a.Assumed)
+				}
+				assumed = a.Assumed
+			}
+			w.cite(h, basis, q, ttl, strings.Join(a.Values, " "))
 		}
 		if len(r.addrs) > 0 || next == "" {
 			break

@@ -104,3 +104,39 @@ func TestALogReadInPartSaysSo(t *testing.T) {
 		})
 	}
 }
+
+// TestAnswersThatTheVantageMayNotGetAreMarkedSo: an answer of another resolver
+// than the vantage's is inferred, and the hop says why.
+func TestAnswersThatTheVantageMayNotGetAreMarkedSo(t *testing.T) {
+	const why = "asked of this machine's resolver; the one of node n1 may answer otherwise"
+	for _, c := range []struct {
+		name   string
+		change change
+		basis  trace.Basis
+	}{
+		{"its own resolver", func(testing.TB, files) {}, trace.Observed},
+		{"another one", text("dns.json", `"ttl"`, `"assumed":"`+why+`","ttl"`), trace.Inferred},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			world := unpack(t, "../testdata/worlds/seed/bookinfo.tar.gz")
+			c.change(t, world)
+			target, err := trace.ParseTarget("http://bookinfo.example.com/productpage")
+			if err != nil {
+				t.Fatal(err)
+			}
+			h := traceFiles(t, world, target).Hops[0]
+			if h.Kind != trace.KindDNS || len(h.Evidence) == 0 || h.Evidence[0].Basis != c.basis {
+				t.Errorf("%s: %+v", h.Kind, h.Evidence)
+			}
+			n := 0
+			for _, check := range h.Checks {
+				if check.Name == "assumed" && check.Value == why {
+					n++
+				}
+			}
+			if want := map[trace.Basis]int{trace.Inferred: 1}[c.basis]; n != want {
+				t.Errorf("said %d times, want %d", n, want)
+			}
+		})
+	}
+}

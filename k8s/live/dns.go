@@ -2,6 +2,7 @@ package live
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -27,6 +28,8 @@ type answer struct {
 	Values []string `json:"values"`
 	Server string   `json:"server,omitempty"` // who said it
 	Error  string   `json:"error,omitempty"`  // NXDOMAIN, where the answer is that there is none
+	// Assumed says why the vantage may be answered otherwise.
+	Assumed string `json:"assumed,omitempty"`
 }
 
 // asker asks one server one question.
@@ -53,16 +56,20 @@ func (s *Source) resolve(ctx context.Context, q trace.Query) ([]byte, error) {
 	}
 	var names []string
 	var askers []asker
+	var assumed string
 	var err error
 	if ns, pod, ok := podVantage(q.From); ok {
-		names, askers, err = s.podResolver(ctx, ns, pod, q.Name)
+		names, askers, assumed, err = s.podResolver(ctx, ns, pod, q.Name)
 	} else {
+		if node, ok := strings.CutPrefix(q.From, "node:"); ok && s.opts.Resolver == "" && !s.isThisMachine(ctx, node) {
+			assumed = "asked of this machine's resolver; the one of node " + node + " may answer otherwise (--resolver asks it, --resolve gives the address)"
+		}
 		if found := hostsFile("/etc/hosts", q.Name); s.opts.Resolver == "" && len(found) > 0 {
-			return marshalAnswers(found)
+			return marshalAnswers(found, assumed)
 		}
 		names, askers, err = s.systemResolver(q.Name)
 		if err == nil && len(askers) == 0 {
-			return s.goResolver(ctx, q.Name)
+			return s.goResolver(ctx, q.Name, assumed)
 		}
 	}
 	if err != nil {
@@ -83,9 +90,9 @@ func (s *Source) resolve(ctx context.Context, q trace.Query) ([]byte, error) {
 			// How the search path made the one name of the other.
 			answers = slices.Insert(answers, 0, answer{Name: asked, Type: "CNAME", Values: []string{name}, Server: "the resolver's search path"})
 		}
-		return marshalAnswers(answers)
+		return marshalAnswers(answers, assumed)
 	}
-	return marshalAnswers([]answer{none})
+	return marshalAnswers([]answer{none}, assumed)
 }
 
 func podVantage(from string) (ns, pod string, ok bool) {
@@ -96,7 +103,12 @@ func podVantage(from string) (ns, pod string, ok bool) {
 	return strings.Cut(rest, "/")
 }
 
-func marshalAnswers(answers []answer) ([]byte, error) {
+// marshalAnswers writes answers as dns.json has them. assumed, if not empty, is
+// true of all of them.
+func marshalAnswers(answers []answer, assumed string) ([]byte, error) {
+	for i := range answers {
+		answers[i].Assumed = assumed
+	}
 	return json.Marshal(map[string]any{"answers": answers})
 }
 
@@ -252,16 +264,16 @@ func udpAsker(server string) asker {
 
 // goResolver asks as the operating system does, where nothing tells which
 // server that is: addresses without TTL.
-func (s *Source) goResolver(ctx context.Context, name string) ([]byte, error) {
+func (s *Source) goResolver(ctx context.Context, name, assumed string) ([]byte, error) {
 	addrs, err := net.DefaultResolver.LookupNetIP(ctx, "ip", name)
 	var none *net.DNSError
 	if errors.As(err, &none) && none.IsNotFound {
-		return marshalAnswers([]answer{{Name: dns.Fqdn(name), Type: "A", Values: []string{}, Server: "system resolver", Error: "NXDOMAIN"}})
+		return marshalAnswers([]answer{{Name: dns.Fqdn(name), Type: "A", Values: []string{}, Server: "system resolver", Error: "NXDOMAIN"}}, assumed)
 	}
 	if err != nil {
 		return nil, err
 	}
-	return marshalAnswers(addressAnswers(dns.Fqdn(name), addrs, "system resolver"))
+	return marshalAnswers(addressAnswers(dns.Fqdn(name), addrs, "system resolver"), assumed)
 }
 
 func addressAnswers(name string, addrs []netip.Addr, server string) []answer {
@@ -325,29 +337,29 @@ func searchPath(name string, search []string, ndots int) []string {
 }
 
 // podResolver is the resolver of a Pod: its search path and ndots, and the
-// cluster's name servers through a port-forward, over TCP.
-func (s *Source) podResolver(ctx context.Context, ns, name, host string) ([]string, []asker, error) {
+// cluster's name servers through a port-forward, over TCP. assumed says what of
+// the search path is not known.
+func (s *Source) podResolver(ctx context.Context, ns, name, host string) (names []string, askers []asker, assumed string, err error) {
 	pod, err := s.pod(ctx, ns, name)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, "", err
 	}
-	search, ndots, cluster := podSearch(pod)
-	names := searchPath(host, search, ndots)
-	if !cluster {
+	if !asksCluster(pod) {
 		// The Pod asks what its node asks, or servers of its own: from here they
 		// may answer otherwise, so it is not ours to say.
-		return nil, nil, fmt.Errorf("the Pod %s/%s does not use the cluster's DNS (dnsPolicy %s); resolve the name in it, or give --resolve", ns, name, pod.Spec.DNSPolicy)
+		return nil, nil, "", fmt.Errorf("the Pod %s/%s does not use the cluster's DNS (dnsPolicy %s); resolve the name in it, or give --resolve", ns, name, pod.Spec.DNSPolicy)
 	}
+	search, ndots, assumed := s.podSearch(ctx, pod)
+	names = searchPath(host, search, ndots)
 	q := trace.Query{Area: trace.AreaCluster, File: "pods", Select: trace.Selector{Namespace: "kube-system", Labels: "k8s-app=kube-dns"}}
 	obs, err := s.Observe(ctx, q)
 	if err != nil {
-		return nil, nil, fmt.Errorf("the Pods of the cluster's DNS: %w", err)
+		return nil, nil, "", fmt.Errorf("the Pods of the cluster's DNS: %w", err)
 	}
 	items, _, err := splitList(obs.Data, false)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, "", err
 	}
-	var askers []asker
 	for _, it := range items {
 		p, err := parsePod(it.data)
 		if err != nil || p.Status.Phase != "Running" || p.Metadata.Labels["k8s-app"] != "kube-dns" {
@@ -379,24 +391,38 @@ func (s *Source) podResolver(ctx context.Context, ns, name, host string) ([]stri
 		}})
 	}
 	if len(askers) == 0 {
-		return nil, nil, errors.New("no running Pod with label k8s-app=kube-dns in kube-system to ask")
+		return nil, nil, "", errors.New("no running Pod with label k8s-app=kube-dns in kube-system to ask")
 	}
-	return names, askers, nil
+	return names, askers, assumed, nil
 }
 
-// podSearch is the search path and ndots of a Pod, and whether it asks the
-// cluster's DNS (Kubernetes: DNS for Services and Pods). What the node adds to
-// the search path is not known here; the cluster's domain is cluster.local
-// unless the Pod says otherwise.
-func podSearch(pod *podInfo) (search []string, ndots int, cluster bool) {
-	ndots = 1
+// asksCluster says whether a Pod asks the cluster's DNS (Kubernetes: DNS for
+// Services and Pods).
+func asksCluster(pod *podInfo) bool {
 	policy := pod.Spec.DNSPolicy
-	cluster = policy == "ClusterFirstWithHostNet" || (policy == "" || policy == "ClusterFirst") && !pod.Spec.HostNetwork
-	if cluster {
-		const domain = "cluster.local"
-		search = []string{pod.Metadata.Namespace + ".svc." + domain, "svc." + domain, domain}
-		ndots = 5
+	return policy == "ClusterFirstWithHostNet" || (policy == "" || policy == "ClusterFirst") && !pod.Spec.HostNetwork
+}
+
+// podSearch is the search path and ndots of a Pod that asks the cluster's DNS:
+// what its resolv.conf says where that can be read; else what the kubelet writes
+// there for the cluster's domain (pkg/kubelet/network/dns), and assumed says
+// where the domain comes from. What a node adds to the search path is known from
+// resolv.conf only.
+func (s *Source) podSearch(ctx context.Context, pod *podInfo) (search []string, ndots int, assumed string) {
+	ns, name := pod.Metadata.Namespace, pod.Metadata.Name
+	if obs, err := s.Observe(ctx, trace.Query{Area: trace.AreaPod, Namespace: ns, Name: name, File: "resolv.conf"}); err == nil {
+		if c, err := dns.ClientConfigFromReader(bytes.NewReader(obs.Data)); err == nil && len(c.Servers) > 0 {
+			return c.Search, c.Ndots, ""
+		}
 	}
+	domain := s.corefileDomain(ctx)
+	assumed = "resolv.conf of the Pod was not read: the search path is that of the cluster domain " + domain + ", from the Corefile in ConfigMap kube-system/coredns, without what the node adds"
+	if domain == "" {
+		domain = "cluster.local"
+		assumed = "neither resolv.conf of the Pod nor the Corefile was read: the search path is that of the cluster domain cluster.local, which is assumed"
+	}
+	search = []string{ns + ".svc." + domain, "svc." + domain, domain}
+	ndots = 5
 	for _, d := range pod.Spec.DNSConfig.Searches {
 		if !slices.Contains(search, d) {
 			search = append(search, d)
@@ -407,5 +433,49 @@ func podSearch(pod *podInfo) (search []string, ndots int, cluster bool) {
 			ndots = n
 		}
 	}
-	return search, ndots, cluster
+	return search, ndots, assumed
+}
+
+// corefileDomain is the cluster's domain as CoreDNS is told it, "" where that
+// cannot be read.
+func (s *Source) corefileDomain(ctx context.Context) string {
+	obs, err := s.Observe(ctx, trace.Query{Area: trace.AreaCluster, File: "configmaps", Select: trace.Selector{Namespace: "kube-system", Name: "coredns"}})
+	if err != nil {
+		return ""
+	}
+	items, _, err := splitList(obs.Data, false)
+	if err != nil {
+		return ""
+	}
+	for _, it := range items {
+		var cm struct {
+			Metadata struct{ Namespace, Name string }
+			Data     struct{ Corefile string }
+		}
+		if json.Unmarshal(it.data, &cm) == nil && cm.Metadata.Namespace == "kube-system" && cm.Metadata.Name == "coredns" {
+			return clusterDomain(cm.Data.Corefile)
+		}
+	}
+	return ""
+}
+
+// clusterDomain is the first zone of the kubernetes plugin that is not for the
+// way back from addresses to names (coredns.io/plugins/kubernetes), "" where the
+// Corefile names none.
+func clusterDomain(corefile string) string {
+	for line := range strings.Lines(corefile) {
+		f := strings.Fields(line)
+		if len(f) == 0 || f[0] != "kubernetes" {
+			continue
+		}
+		for _, zone := range f[1:] {
+			zone = strings.ToLower(strings.TrimSuffix(zone, "."))
+			if _, ok := dns.IsDomainName(zone); zone == "{" || strings.HasPrefix(zone, "#") {
+				break
+			} else if ok && zone != "" && !strings.HasSuffix(zone, ".arpa") {
+				return zone
+			}
+		}
+	}
+	return ""
 }

@@ -10,7 +10,8 @@
 //	             port, else exec of pilot-agent or curl            create pods/exec
 //	access.log   GET of the container's log                        get pods/log
 //	dns          the resolver of this machine or the one given;    none; from a Pod: create pods/portforward
-//	             from a Pod the cluster's, through a port-forward
+//	             from a Pod the cluster's, through a port-forward;  + create pods/exec or get configmaps
+//	             its search path from resolv.conf or the Corefile   for the search path
 //
 // It knows HTTP against the API server, how much to ask for and how long to
 // wait, and which programs print what a snapshot's files hold. It must not know

@@ -99,6 +99,7 @@ var podCommands = map[string][]command{
 	"ip-addr.json":             {{argv: []string{"ip", "-j", "addr"}}},
 	"ip-route.json":            {{argv: []string{"ip", "-j", "route"}}},
 	"conntrack.txt":            {{argv: []string{"conntrack", "-L"}}},
+	"resolv.conf":              {{argv: []string{"cat", "/etc/resolv.conf"}}},
 	"ss.txt": {
 		{argv: []string{"ss", "-tlnp"}},
 		// Every image that can run anything can print this file.

@@ -2,6 +2,7 @@ package live
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -540,26 +541,89 @@ func TestANameIsResolvedWithItsWholeChain(t *testing.T) {
 }
 
 func TestAPodsNameIsAskedOfTheClustersDNSThroughAPortForward(t *testing.T) {
-	server := nameServer(t, "simple.shop.svc.cluster.local. 5 IN A 10.96.0.7")
-	f := newFake(t)
-	f.pod("shop", "p", `"spec":{"dnsPolicy":"ClusterFirst","containers":[{"name":"app"}]},"status":{"phase":"Running"}`)
-	f.pod("shop", "host", `"spec":{"dnsPolicy":"Default","containers":[{"name":"app"}]},"status":{"phase":"Running"}`)
-	f.answer("/api/v1/namespaces/kube-system/pods", podList(`{"metadata":{"namespace":"kube-system","name":"coredns-1","labels":{"k8s-app":"kube-dns"}},"status":{"phase":"Running"}}`))
-	f.forward("kube-system", "coredns-1", func(port string) (net.Conn, error) {
-		if port != "53" {
-			return nil, errors.New("connection refused")
-		}
-		return net.Dial("tcp", server)
-	})
-	s := f.source(Options{})
-	q := trace.Query{Area: trace.AreaDNS, Name: "simple", From: "pod:shop/p"}
-	want := `{"answers":[{"name":"simple.","type":"CNAME","ttl":0,"values":["simple.shop.svc.cluster.local."],"server":"the resolver's search path"},{"name":"simple.shop.svc.cluster.local.","type":"A","ttl":5,"values":["10.96.0.7"],"server":"kube-system/coredns-1"}]}`
-	if got := string(mustAsk(t, s, q).Data); got != want {
-		t.Errorf("got %s", got)
+	server := nameServer(t, "simple.shop.svc.cluster.local. 5 IN A 10.96.0.7", "simple.shop.svc.corp.test. 5 IN A 10.96.0.8", "simple.node.test. 5 IN A 10.96.0.9")
+	const corefile = ".:53 {\n  kubernetes in-addr.arpa Corp.test. ip6.arpa {\n  }\n}\n"
+	for _, c := range []struct {
+		name                 string
+		resolvConf, corefile string
+		found, value, says   string
+		dnsConfig            string
+	}{
+		{name: "as its resolv.conf says", resolvConf: "search none.test node.test\nnameserver 10.96.0.10\noptions ndots:5\n", found: "simple.node.test.", value: "10.96.0.9"},
+		{name: "in the domain of the Corefile", corefile: corefile, found: "simple.shop.svc.corp.test.", value: "10.96.0.8", says: "the cluster domain corp.test, from the Corefile"},
+		{name: "in the usual domain", found: "simple.shop.svc.cluster.local.", value: "10.96.0.7", says: "cluster.local, which is assumed"},
+		{name: "and in one that the Pod adds", dnsConfig: `,"dnsConfig":{"searches":["node.test"]}`, corefile: strings.Replace(corefile, "Corp", "other", 1), found: "simple.node.test.", value: "10.96.0.9", says: "the cluster domain other.test"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			f := newFake(t)
+			f.pod("shop", "p", `"spec":{"dnsPolicy":"ClusterFirst","containers":[{"name":"app"}]`+c.dnsConfig+`},"status":{"phase":"Running"}`)
+			f.answer("/api/v1/namespaces/kube-system/pods", podList(`{"metadata":{"namespace":"kube-system","name":"coredns-1","labels":{"k8s-app":"kube-dns"}},"status":{"phase":"Running"}}`))
+			f.exec("shop", "p", func(_ string, argv []string) (string, int) {
+				if c.resolvConf == "" || fmt.Sprint(argv) != "[cat /etc/resolv.conf]" {
+					return "", 127
+				}
+				return c.resolvConf, 0
+			})
+			if c.corefile != "" {
+				cm, err := json.Marshal(map[string]any{"apiVersion": "v1", "kind": "ConfigMap", "metadata": map[string]string{"namespace": "kube-system", "name": "coredns"}, "data": map[string]string{"Corefile": c.corefile}})
+				if err != nil {
+					t.Fatal(err)
+				}
+				f.answer("/api/v1/namespaces/kube-system/configmaps/coredns", string(cm))
+			}
+			f.forward("kube-system", "coredns-1", func(port string) (net.Conn, error) {
+				if port != "53" {
+					return nil, errors.New("connection refused")
+				}
+				return net.Dial("tcp", server)
+			})
+			s := f.source(Options{})
+			var got struct{ Answers []answer }
+			if err := json.Unmarshal(mustAsk(t, s, trace.Query{Area: trace.AreaDNS, Name: "simple", From: "pod:shop/p"}).Data, &got); err != nil {
+				t.Fatal(err)
+			}
+			if len(got.Answers) != 2 || got.Answers[0].Server != "the resolver's search path" || got.Answers[0].Values[0] != c.found ||
+				got.Answers[1].Server != "kube-system/coredns-1" || got.Answers[1].Values[0] != c.value {
+				t.Errorf("got %+v", got)
+			}
+			for _, a := range got.Answers {
+				if (c.says == "") != (a.Assumed == "") || !strings.Contains(a.Assumed, c.says) {
+					t.Errorf("assumed %q", a.Assumed)
+				}
+			}
+		})
 	}
-	q.From = "pod:shop/host"
-	if nr := notRead(t, s, q); !strings.Contains(nr.Why, "does not use the cluster's DNS") {
+	f := newFake(t)
+	f.pod("shop", "host", `"spec":{"dnsPolicy":"Default","containers":[{"name":"app"}]},"status":{"phase":"Running"}`)
+	if nr := notRead(t, f.source(Options{}), trace.Query{Area: trace.AreaDNS, Name: "simple", From: "pod:shop/host"}); !strings.Contains(nr.Why, "does not use the cluster's DNS") {
 		t.Errorf("why %q", nr.Why)
+	}
+}
+
+func TestTheClustersDomainIsInTheCorefile(t *testing.T) {
+	for corefile, want := range map[string]string{
+		".:53 {\n    kubernetes cluster.local in-addr.arpa ip6.arpa {\n       pods insecure\n    }\n}": "cluster.local",
+		"kubernetes in-addr.arpa A.b. {\n": "a.b",
+		"kubernetes {\n}\n":                "",
+		"kubernetes # x.y\n":               "",
+		"# kubernetes x.y\nforward . x\n":  "",
+		"":                                 "",
+	} {
+		if got := clusterDomain(corefile); got != want {
+			t.Errorf("%q: %q, want %q", corefile, got, want)
+		}
+	}
+}
+
+func TestANodesNamesAreAskedOfAnotherResolverAndThatIsSaid(t *testing.T) {
+	s := newFake(t).source(Options{})
+	data, err := s.resolve(t.Context(), trace.Query{Area: trace.AreaDNS, Name: "localhost", From: "node:n1"})
+	if err != nil || !strings.Contains(string(data), "asked of this machine's resolver; the one of node n1 may answer otherwise") {
+		t.Errorf("%s, %v", data, err)
+	}
+	data, err = s.resolve(t.Context(), trace.Query{Area: trace.AreaDNS, Name: "localhost", From: "external"})
+	if err != nil || strings.Contains(string(data), "assumed") {
+		t.Errorf("%s, %v", data, err)
 	}
 }
 
@@ -588,7 +652,7 @@ func TestAHostsFileGoesBeforeDNS(t *testing.T) {
 		t.Fatal(err)
 	}
 	got := fmt.Sprint(hostsFile(file, "shop.test."))
-	want := fmt.Sprintf("[{shop.test. A 0 [10.0.0.1] %s } {shop.test. AAAA 0 [::1] %s }]", file, file)
+	want := fmt.Sprintf("[{shop.test. A 0 [10.0.0.1] %s  } {shop.test. AAAA 0 [::1] %s  }]", file, file)
 	if got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
