@@ -20,7 +20,9 @@
 // EndpointSlices are its own. Nodes and Pods have the world's addresses. The
 // rules of a node are what kube-proxy made of the objects; those of a Pod's
 // namespace are the world's, put into the kernel. What a proxy's admin API
-// answers and what it logged are the world's files, served behind the Pod.
+// answers and what it logged are the world's files, served behind the Pod. The
+// only containers that are really run are those of the Pods that hoptrail makes
+// with --node-debug: their programs, in the network of their node.
 //
 // Nothing is visible outside: everything listens on 127.0.0.1 or in namespaces
 // the lab made, on ports the kernel chose, so that two labs can run side by

@@ -106,6 +106,7 @@ type report struct {
 		Detail                        map[string]any
 		Logs                          []struct{ Raw string }
 		Evidence                      []struct{ Source, Excerpt, Basis string }
+		Checks                        []struct{ Name, State, Value string }
 	}
 	Findings []struct {
 		Code, Title, Detail, Hop string
@@ -494,26 +495,28 @@ func rbac(t *testing.T) []object {
 	return decodeYAML(t, data)
 }
 
+// grant gives a user roles: those of docs/rbac.yaml are made first.
+func grant(t *testing.T, l *Lab, user string, roles ...string) {
+	t.Helper()
+	if err := l.Create(t.Context(), "clusterroles", rbac(t)); err != nil {
+		t.Fatal(err)
+	}
+	var bindings []object
+	for _, role := range roles {
+		bindings = append(bindings, object{
+			"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding", "metadata": object{"name": user + "-" + role},
+			"roleRef":  object{"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role},
+			"subjects": []object{{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": user}},
+		})
+	}
+	if err := l.Create(t.Context(), "clusterrolebindings", bindings); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func TestLimitedUsersGetWhatTheirRightsAllow(t *testing.T) {
 	users := []string{"nobody", "api", "logs", "proxies", "full", "three"}
 	l := start(t, Config{World: world(t, "seed/ingress-lb"), Users: users})
-	roles := rbac(t)
-	if err := l.Create(t.Context(), "clusterroles", roles); err != nil {
-		t.Fatal(err)
-	}
-	grant := func(user string, roles ...string) {
-		var bindings []object
-		for _, role := range roles {
-			bindings = append(bindings, object{
-				"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding", "metadata": object{"name": user + "-" + role},
-				"roleRef":  object{"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role},
-				"subjects": []object{{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": user}},
-			})
-		}
-		if err := l.Create(t.Context(), "clusterrolebindings", bindings); err != nil {
-			t.Fatal(err)
-		}
-	}
 	if err := l.Create(t.Context(), "clusterroles", []object{{
 		"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": object{"name": "three"},
 		"rules": []object{
@@ -523,11 +526,11 @@ func TestLimitedUsersGetWhatTheirRightsAllow(t *testing.T) {
 	}}); err != nil {
 		t.Fatal(err)
 	}
-	grant("api", "hoptrail-api")
-	grant("logs", "hoptrail-api", "hoptrail-logs")
-	grant("proxies", "hoptrail-api", "hoptrail-logs", "hoptrail-portforward")
-	grant("full", "hoptrail-api", "hoptrail-logs", "hoptrail-portforward", "hoptrail-exec")
-	grant("three", "three")
+	grant(t, l, "api", "hoptrail-api")
+	grant(t, l, "logs", "hoptrail-api", "hoptrail-logs")
+	grant(t, l, "proxies", "hoptrail-api", "hoptrail-logs", "hoptrail-portforward")
+	grant(t, l, "full", "hoptrail-api", "hoptrail-logs", "hoptrail-portforward", "hoptrail-exec")
+	grant(t, l, "three", "three")
 	const target = "http://exam.com/getList"
 	const gateway = "istio-system/istio-ingressgateway-7d4f9c6b8c-zq5rt"
 	const rules, dump = "nodes/k8s-worker-1/iptables-save.txt", "proxies/" + gateway + "/config_dump.json"
@@ -652,19 +655,43 @@ func TestKubectlFindsThePlugin(t *testing.T) {
 }
 
 func TestAPodsNamesAreAskedOfTheClustersDNS(t *testing.T) {
-	l := start(t, Config{World: world(t, "seed/bookinfo")})
-	r := trace(t, l, "", "http://bookinfo.example.com/productpage", "--from", "pod:bookinfo/productpage-v1-6c8d9f7b54-p2wqd")
-	var said string
-	for _, h := range r.Hops {
-		for _, e := range h.Evidence {
-			if h.Kind == "dns" {
+	l := start(t, Config{World: world(t, "seed/bookinfo"), Users: []string{"noexec"}})
+	grant(t, l, "noexec", "hoptrail-api", "hoptrail-portforward")
+	for _, c := range []struct{ user, basis, assumed string }{
+		{"", "observed", ""},
+		{"noexec", "inferred", "cluster.local, which is assumed"}, // neither resolv.conf of the Pod nor a Corefile
+	} {
+		r := trace(t, l, c.user, "http://bookinfo.example.com/productpage", "--from", "pod:bookinfo/productpage-v1-6c8d9f7b54-p2wqd")
+		var said, assumed string
+		for _, h := range r.Hops {
+			if h.Kind != "dns" {
+				continue
+			}
+			for _, e := range h.Evidence {
+				if e.Basis != c.basis {
+					t.Errorf("%q: basis %s, want %s", c.user, e.Basis, c.basis)
+				}
 				said += e.Excerpt + "\n"
 			}
+			for _, check := range h.Checks {
+				if check.Name == "assumed" {
+					assumed += check.Value
+				}
+			}
+		}
+		if !strings.Contains(said, "198.51.100.20") || !strings.Contains(said, "kube-system/coredns-") {
+			t.Errorf("%q: the answer is not the cluster DNS's: %q\n%s", c.user, said, r.outline())
+		}
+		if (assumed == "") != (c.assumed == "") || !strings.Contains(assumed, c.assumed) {
+			t.Errorf("%q: assumed %q", c.user, assumed)
 		}
 	}
-	if !strings.Contains(said, "198.51.100.20") || !strings.Contains(said, "kube-system/coredns-") {
-		t.Errorf("the answer is not the cluster DNS's: %q\n%s", said, r.outline())
-	}
+	t.Run("a node's are asked of this machine's resolver, and that is said", func(t *testing.T) {
+		r := runTrace(t, "http://localhost/", "--from", "node:n1", "--kubeconfig", l.Kubeconfig(""))
+		if !strings.Contains(string(r.json), "asked of this machine's resolver; the one of node n1 may answer otherwise") {
+			t.Errorf("nothing says so\n%s", r.outline())
+		}
+	})
 }
 
 func TestOnTheNodeItselfItsRulesAreReadThere(t *testing.T) {
@@ -741,6 +768,28 @@ func TestATraceThatIsCutOffEndsInTimeAndSaysWhatItMissed(t *testing.T) {
 		}
 		defer l.SetFault(gateway, NoFault)
 		check(t, trace(t, l, "", target, "--request-timeout", "500ms"), "proxies/"+gateway+"/config_dump.json", "deadline of 1.5s exceeded")
+	})
+	t.Run("a log never ends", func(t *testing.T) {
+		l.EndlessLog(gateway)
+		defer l.EndlessLog("")
+		r := trace(t, l, "", target, "--request-timeout", "1s")
+		// What was read of it is true, so it is no reason not to know the verdict.
+		if r.Verdict != "reachable" || r.exit != 0 || r.took > 10*time.Second {
+			t.Errorf("exit %d, verdict %s after %s\n%s%s", r.exit, r.Verdict, r.took, r.outline(), r.stderr)
+		}
+		if !r.logs("GET /simple/httpserver") {
+			t.Errorf("the lines before the end of the time are not shown\n%s", r.outline())
+		}
+		const log = "proxies/" + gateway + "/access.log"
+		if !slices.ContainsFunc(r.Collected.NotRead, func(n struct{ What, Why, Command string }) bool {
+			return n.What == log && strings.HasPrefix(n.Why, "read in part: it did not end within 1.")
+		}) {
+			t.Errorf("nothing says that the log was read in part\n%s", r.outline())
+		}
+		r = trace(t, l, "", "http://simple.baihl.io:31373/simple/nowhere", "--request-timeout", "1s")
+		if !strings.Contains(string(r.json), "no line of this request in the last 1h0m0s; the log was read in part") {
+			t.Errorf("that there is no line is taken for an answer\n%s", r.outline())
+		}
 	})
 	t.Run("the kubelets hang", func(t *testing.T) {
 		l.HangKubelets(true)

@@ -36,7 +36,8 @@ egressSelections:
 
 func (l *Lab) egressSocket() string { return filepath.Join(l.dir, "egress") }
 
-// serveEgress answers CONNECT to any kubelet with a connection to kwok.
+// serveEgress answers CONNECT to any kubelet with a connection to the lab's own,
+// which passes on to kwok what kwok can do.
 func (l *Lab) serveEgress() error {
 	ln, err := net.Listen("unix", l.egressSocket())
 	if err != nil {
@@ -58,30 +59,21 @@ func (l *Lab) serveEgress() error {
 }
 
 func (l *Lab) connectKubelet(c net.Conn) {
-	defer c.Close()
 	r := bufio.NewReader(c)
 	req, err := http.ReadRequest(r)
 	if err != nil || req.Method != http.MethodConnect {
+		c.Close()
 		return
 	}
 	if l.kubeletHangs.Load() {
+		defer c.Close()
 		l.kubeletsHung.Add(1)
 		io.WriteString(c, "HTTP/1.1 200 OK\r\n\r\n")
 		io.Copy(io.Discard, r)
 		return
 	}
-	up, err := net.DialTimeout("tcp", l.kwokAddr, 5*time.Second)
-	if err != nil {
-		io.WriteString(c, "HTTP/1.1 502 Bad Gateway\r\n\r\n")
-		return
-	}
-	defer up.Close()
 	io.WriteString(c, "HTTP/1.1 200 OK\r\n\r\n")
-	go func() {
-		io.Copy(up, r)
-		up.Close()
-	}()
-	io.Copy(c, up)
+	l.kubelet.take(&bufferedConn{c, r})
 }
 
 // HangKubelets makes every kubelet accept connections and say nothing, or ends
@@ -112,7 +104,11 @@ func (l *Lab) writeToolbox() (string, error) {
 		if err != nil {
 			continue // this machine has not got it: no image of the lab has
 		}
-		if err := l.writeTool(dir, tool, fmt.Sprintf("exec %s netns exec \"$LAB_NETNS\" %s \"$@\"", ip, real)); err != nil {
+		body := fmt.Sprintf("exec %s netns exec \"$LAB_NETNS\" %s \"$@\"", ip, real)
+		if tool == "cat" { // the file that a kubelet writes for each Pod
+			body = "[ \"$1\" = /etc/resolv.conf ] && [ -n \"$LAB_RESOLV\" ] && set -- \"$LAB_RESOLV\"; " + body
+		}
+		if err := l.writeTool(dir, tool, body); err != nil {
 			return "", err
 		}
 	}
@@ -169,6 +165,10 @@ func (l *Lab) kwokConfig() ([]byte, error) {
 			"spec": object{"logs": []object{{"logsFile": logFile, "follow": true}}},
 		})
 		if p.ns != "" {
+			resolv, err := l.writeResolv(p)
+			if err != nil {
+				return nil, err
+			}
 			var execs []object
 			for _, c := range p.containers {
 				tools := appTools
@@ -180,7 +180,7 @@ func (l *Lab) kwokConfig() ([]byte, error) {
 				}
 				execs = append(execs, object{"containers": []string{c}, "local": object{
 					"workDir": l.dir,
-					"envs":    []object{{"name": "LAB_NETNS", "value": p.ns}, {"name": "LAB_TOOLS", "value": strings.Join(tools, " ")}},
+					"envs":    []object{{"name": "LAB_NETNS", "value": p.ns}, {"name": "LAB_TOOLS", "value": strings.Join(tools, " ")}, {"name": "LAB_RESOLV", "value": resolv}},
 				}})
 			}
 			docs = append(docs, object{
@@ -211,6 +211,20 @@ func (l *Lab) kwokConfig() ([]byte, error) {
 		b.WriteByte('\n')
 	}
 	return b.Bytes(), nil
+}
+
+// writeResolv writes the resolv.conf of a Pod with a network of its own.
+func (l *Lab) writeResolv(p *pod) (string, error) {
+	if p.host {
+		return "", nil
+	}
+	dir := filepath.Join(l.dir, "resolv")
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return "", err
+	}
+	name := filepath.Join(dir, p.namespace+"_"+p.name+".conf")
+	text := fmt.Sprintf("search %s.svc.cluster.local svc.cluster.local cluster.local\nnameserver %s\noptions ndots:5\n", p.namespace, l.world.dnsService())
+	return name, os.WriteFile(name, []byte(text), 0o644)
 }
 
 // writeLog writes a Pod's access log as a container runtime keeps it. The times

@@ -61,6 +61,11 @@ type Lab struct {
 	dnsPort    int
 	admins     map[string]*admin
 
+	kubelet    *kubelet
+	endlessLog atomic.Pointer[string]
+	debugFault atomic.Int32
+	debugMade  atomic.Int32
+
 	kubeletHangs atomic.Bool
 	kubeletsHung atomic.Int64 // connections that were left hanging
 
@@ -68,6 +73,7 @@ type Lab struct {
 	procs      []*process
 	namespaces []string
 	closers    []io.Closer
+	printed    map[string][]byte // by namespace/Pod/container: logs of Pods that the lab runs
 }
 
 // State is what `lab down` and `lab status` need to know about a lab that
@@ -116,7 +122,7 @@ func Start(ctx context.Context, c Config) (_ *Lab, err error) {
 	rand.Read(id)
 	l := &Lab{
 		world: c.World, dir: c.Dir, bin: c.Bin, prefix: "htlab-" + hex.EncodeToString(id) + "-",
-		starter: newStarter(), tokens: map[string]string{}, admins: map[string]*admin{},
+		starter: newStarter(), tokens: map[string]string{}, admins: map[string]*admin{}, printed: map[string][]byte{},
 	}
 	defer func() {
 		if err != nil {
@@ -163,6 +169,7 @@ func Start(ctx context.Context, c Config) (_ *Lab, err error) {
 			return nil, fmt.Errorf("%s: %w", step.what, err)
 		}
 	}
+	l.runDebugPods()
 	return l, l.writeState(true)
 }
 
@@ -268,6 +275,9 @@ func (l *Lab) startAPI(ctx context.Context, users []string) error {
 		if err := os.WriteFile(filepath.Join(l.dir, name), data, 0o600); err != nil {
 			return err
 		}
+	}
+	if err := l.serveKubelet(); err != nil {
+		return err
 	}
 	if err := l.serveEgress(); err != nil {
 		return err

@@ -283,6 +283,9 @@ func (l *Lab) prepared(plural string, items []object) []object {
 			o = clone(o)
 			if status, ok := o["status"].(object); ok {
 				status["daemonEndpoints"] = object{"kubeletEndpoint": object{"Port": kubeletPort}}
+				if status["images"] == nil { // a node has the image of its kube-proxy
+					status["images"] = []object{{"names": []string{"kube-proxy:" + KubernetesVersion}, "sizeBytes": 1}}
+				}
 			}
 		case "secrets":
 			// Its values are not in a snapshot; any will do that is base64.

@@ -192,3 +192,14 @@ func (w World) clusterCIDR(nodes []*node) string {
 	}
 	return netip.PrefixFrom(nodes[0].podCIDR.Addr(), 16).Masked().String()
 }
+
+// dnsService is the address of the cluster's DNS, as kubelets are told it.
+func (w World) dnsService() string {
+	services, _ := w.items("services")
+	for _, s := range services {
+		if str(s, "metadata", "namespace") == "kube-system" && str(s, "metadata", "name") == "kube-dns" {
+			return str(s, "spec", "clusterIP")
+		}
+	}
+	return "10.96.0.10" // kubeadm's
+}
