@@ -164,7 +164,16 @@ func (r *run) routeTable(w *way, b *chainBody, req *matcher.Request) (*routeEntr
 			w.doubt("route table %s is not in the dump", name)
 			return nil, false
 		}
-		w.step(Step{Kind: KindRoute, Name: name, Why: why, State: StateFail})
+		source := ""
+		for _, f := range d.errors {
+			if f.kind == "route_config" && f.name == name {
+				why, source = why+": its update was rejected", f.e.path()
+				if details, _ := d.failure(f.at); details != "" {
+					why += ": " + details
+				}
+			}
+		}
+		w.step(Step{Kind: KindRoute, Name: name, Why: why, State: StateFail, Source: source})
 		for _, e := range d.routes {
 			if e.name != "" && near(e.name, name) {
 				w.miss("route_config", e.name, "is not named "+name)

@@ -135,21 +135,33 @@ func Read(name string, data []byte) (*Dump, error) {
 	return d, nil
 }
 
-// inflate returns data, unzipped if it is gzip.
+// inflate returns data, unzipped if it is gzip. What does not unzip is an error
+// with the offset in the compressed bytes at which it stops.
 func inflate(name string, data []byte) ([]byte, error) {
 	if len(data) < 2 || data[0] != 0x1f || data[1] != 0x8b {
 		return data, nil
 	}
-	z, err := gzip.NewReader(bytes.NewReader(data))
+	in := bytes.NewReader(data)
+	stop := func(msg string) error {
+		at := len(data) - in.Len()
+		return &SyntaxError{File: name, Offset: int64(at), Line: 1, Column: at + 1, Msg: "gzip: " + msg}
+	}
+	failed := func(err error) error {
+		if errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) {
+			return stop("unexpected end")
+		}
+		return stop(strings.TrimPrefix(err.Error(), "gzip: "))
+	}
+	z, err := gzip.NewReader(in)
 	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", name, err)
+		return nil, failed(err)
 	}
 	out, err := io.ReadAll(io.LimitReader(z, maxInflated+1))
 	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", name, err)
+		return nil, failed(err)
 	}
 	if len(out) > maxInflated {
-		return nil, fmt.Errorf("read %s: inflates to more than %d bytes", name, int64(maxInflated))
+		return nil, stop(fmt.Sprintf("inflates to more than %d bytes", int64(maxInflated)))
 	}
 	return out, nil
 }
@@ -448,20 +460,35 @@ func (d *Dump) named(e *entry, from, to int, path, field, camel string) error {
 	return nil
 }
 
+// rejects notes a rejected update beside a resource. Its name is that of the
+// resource that still serves, else of the item, else of what was rejected.
+func (d *Dump) rejects(kind, field string, w wrapper, e entry, item int) {
+	if w.bad < 0 {
+		return
+	}
+	name := e.name
+	e.field = ""
+	for _, path := range [][]string{{"name"}, {"error_state", "failed_configuration", field}} {
+		if name == "" {
+			name = jsonscan.Text(d.data, jsonscan.Path(d.data, item, path...))
+		}
+	}
+	d.errors = append(d.errors, updateFailure{kind, name, w.bad, e})
+}
+
 func (d *Dump) addCluster(e entry, at int) (int, error) {
 	w, err := d.inner(at, "cluster", "cluster")
 	if err != nil {
 		return 0, err
 	}
-	if w.bad >= 0 {
-		name, _ := jsonscan.Field(d.data, at, "name")
-		d.errors = append(d.errors, updateFailure{"cluster", jsonscan.Text(d.data, name), w.bad, e})
+	if w.from >= 0 {
+		if err := d.named(&e, w.from, w.to, "cluster", "name", "name"); err != nil {
+			return 0, err
+		}
 	}
+	d.rejects("cluster", "name", w, e, at)
 	if w.from < 0 {
 		return w.end, nil
-	}
-	if err := d.named(&e, w.from, w.to, "cluster", "name", "name"); err != nil {
-		return 0, err
 	}
 	if e.name != "" {
 		d.clusters = append(d.clusters, e)
@@ -474,14 +501,14 @@ func (d *Dump) addEndpoints(e entry, at int) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	if w.bad >= 0 {
-		d.errors = append(d.errors, updateFailure{"endpoints", "", w.bad, e})
+	if w.from >= 0 {
+		if err := d.named(&e, w.from, w.to, "endpoint_config", "cluster_name", "clusterName"); err != nil {
+			return 0, err
+		}
 	}
+	d.rejects("endpoints", "cluster_name", w, e, at)
 	if w.from < 0 {
 		return w.end, nil
-	}
-	if err := d.named(&e, w.from, w.to, "endpoint_config", "cluster_name", "clusterName"); err != nil {
-		return 0, err
 	}
 	if d.endpoints == nil {
 		d.endpoints = map[string]entry{}
@@ -497,29 +524,30 @@ func (d *Dump) addRoute(e entry, at int) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	if w.bad >= 0 {
-		d.errors = append(d.errors, updateFailure{"route_config", "", w.bad, e})
+	if w.from >= 0 {
+		if err := d.named(&e, w.from, w.to, "route_config", "name", "name"); err != nil {
+			return 0, err
+		}
 	}
+	d.rejects("route_config", "name", w, e, at)
 	if w.from < 0 {
 		return w.end, nil
-	}
-	if err := d.named(&e, w.from, w.to, "route_config", "name", "name"); err != nil {
-		return 0, err
 	}
 	d.routes = append(d.routes, &routeEntry{entry: e})
 	return w.end, nil
 }
 
 func (d *Dump) addScoped(e entry, at int) (int, error) {
-	end, err := jsonscan.Value(d.data, at)
+	w, err := d.inner(at, "", "")
 	if err != nil {
 		return 0, err
 	}
-	if err := d.named(&e, at, end, "", "name", "name"); err != nil {
+	if err := d.named(&e, at, w.end, "", "name", "name"); err != nil {
 		return 0, err
 	}
+	d.rejects("scoped_routes", "name", w, e, at)
 	d.scoped = append(d.scoped, e)
-	return end, nil
+	return w.end, nil
 }
 
 func (d *Dump) addSecret(e entry, at int) (int, error) {
@@ -553,11 +581,17 @@ func (d *Dump) addSecret(e entry, at int) (int, error) {
 
 func (d *Dump) addECDS(e entry, at int) (int, error) {
 	w, err := d.inner(at, "ecds_filter", "ecdsFilter")
-	if err != nil || w.from < 0 {
+	if err != nil {
 		return w.end, err
 	}
-	if err := d.named(&e, w.from, w.to, "ecds_filter", "name", "name"); err != nil {
-		return 0, err
+	if w.from >= 0 {
+		if err := d.named(&e, w.from, w.to, "ecds_filter", "name", "name"); err != nil {
+			return 0, err
+		}
+	}
+	d.rejects("extension", "name", w, e, at)
+	if w.from < 0 {
+		return w.end, nil
 	}
 	if d.ecds == nil {
 		d.ecds = map[string]entry{}

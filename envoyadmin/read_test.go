@@ -5,6 +5,7 @@ import (
 	"compress/gzip"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
@@ -120,6 +121,33 @@ func TestOnlyTheActiveVersionOfAListenerServes(t *testing.T) {
 	}
 }
 
+func TestARejectedUpdateOfAnyKindHasItsName(t *testing.T) {
+	bad := func(field, name string) string {
+		return `"error_state":{"failed_configuration":{"@type":"x/y","` + field + `":"` + name + `"},"details":"why ` + name + `"}`
+	}
+	d := read(t, `{"configs":[
+	{"@type":"x/envoy.admin.v3.ListenersConfigDump","dynamic_listeners":[{"name":"l","active_state":{"listener":{"name":"l","address":{"socket_address":{"address":"0.0.0.0","port_value":80}},"filter_chains":[{"filters":[`+strings.Replace(hcm(""), `"route_config_name":"r"`, `"route_config_name":"r2"`, 1)+`]}]}}}]},
+	{"@type":"x/envoy.admin.v3.ClustersConfigDump","dynamic_active_clusters":[{"cluster":{"name":"c1"},`+bad("name", "other")+`},{`+bad("name", "c2")+`}]},
+	{"@type":"x/envoy.admin.v3.RoutesConfigDump","dynamic_route_configs":[{"route_config":{"name":"r1"},`+bad("name", "other")+`},{`+bad("name", "r2")+`}]},
+	{"@type":"x/envoy.admin.v3.EndpointsConfigDump","dynamic_endpoint_configs":[{"endpoint_config":{"cluster_name":"e1"},`+bad("cluster_name", "other")+`},{`+bad("cluster_name", "e2")+`}]},
+	{"@type":"x/envoy.admin.v3.ScopedRoutesConfigDump","dynamic_scoped_route_configs":[{"name":"s1",`+bad("name", "other")+`}]},
+	{"@type":"x/envoy.admin.v3.EcdsConfigDump","ecds_filters":[{`+bad("name", "x1")+`}]}]}`)
+	var got []string
+	for _, f := range d.UpdateFailures() {
+		if f.Details == "" || !strings.HasPrefix(f.Source, "configs[") {
+			t.Errorf("%+v", f)
+		}
+		got = append(got, f.Kind+" "+f.Name)
+	}
+	if want := []string{"cluster c1", "cluster c2", "route_config r1", "route_config r2", "endpoints e1", "endpoints e2", "scoped_routes s1", "extension x1"}; !slices.Equal(got, want) {
+		t.Errorf("%v, want %v", got, want)
+	}
+	o := d.Match(Call{Address: at80}).Outcomes[0]
+	if s := o.Steps[len(o.Steps)-1]; o.Error != NoRouteConfig || s.Source != "configs[2].dynamic_route_configs[1]" || !strings.Contains(s.Why, "why r2") {
+		t.Errorf("%s: %+v", o.Error, s)
+	}
+}
+
 func TestOldAndOddShapesOfADumpAreRead(t *testing.T) {
 	for name, in := range map[string]string{
 		"Envoy up to 1.12": `{"configs":[{"@type":"type.googleapis.com/envoy.admin.v2alpha.ListenersConfigDump","dynamic_active_listeners":[{"listener":{"name":"l","address":{"socket_address":{"address":"0.0.0.0","port_value":80}},"filter_chains":[{"filters":[{"name":"envoy.echo"}]}]}}]}]}`,
@@ -171,11 +199,64 @@ func TestTheFormsOfClusterStatusAgree(t *testing.T) {
 	if seen[0] != seen[1] {
 		t.Errorf("JSON %s\ntext %s", seen[0], seen[1])
 	}
+}
+
+func TestAnAdminPageThatIsTruncatedOrNoneIsAnErrorWithItsOffset(t *testing.T) {
 	d := read(t, `{"configs":[]}`)
-	for _, bad := range []string{"", "{", `{"configs":[]}`, "no such format"} {
+	zipped := func(s string) string {
+		var b bytes.Buffer
+		z := gzip.NewWriter(&b)
+		_, _ = z.Write([]byte(s))
+		_ = z.Close()
+		return b.String()
+	}
+	pages := []struct {
+		name string
+		add  func(string, []byte) error
+		json string   // the page whole
+		text string   // the same as text, empty where it has no such form
+		bad  []string // text that is none
+	}{
+		{"config_dump", func(n string, b []byte) error { _, err := Read(n, b); return err }, `{"configs":[{"@type":"x/envoy.admin.v3.ClustersConfigDump","static_clusters":[{"cluster":{"name":"a"}}]}]}`, "", nil},
+		{"clusters", d.AddClusters, `{"cluster_statuses":[{"name":"a","host_statuses":[{"address":{"socket_address":{"address":"10.0.0.1","port_value":80}}}]}]}`, "a::10.0.0.1:80::weight::1\n", []string{"a::10.0.0.1:80\n", "no such format\n"}},
+		{"listeners", d.AddListeners, `{"listener_statuses":[{"name":"l","local_address":{"socket_address":{"address":"0.0.0.0","port_value":80}}}]}`, "l::0.0.0.0:80\n", []string{"l\n", "upstream connect error\n"}},
+		{"certs", d.AddCerts, `{"certificates":[{"cert_chain":[{"path":"p"}]}]}`, "", nil},
+		{"server_info", d.AddServerInfo, `{"version":"abc/1.30.0","state":"LIVE"}`, "", nil},
+		{"stats", d.AddStats, `{"stats":[{"name":"a.b","value":3}]}`, "a.b: 3\nh: P0(nan,1) P25(nan,1)\n", []string{"a.b 3\n", "<html>\n"}},
+	}
+	for _, p := range pages {
+		at := func(what, in string, offset int) {
+			t.Helper()
+			var e *SyntaxError
+			if err := p.add(p.name, []byte(in)); !errors.As(err, &e) || e.Offset != int64(offset) || e.File != p.name {
+				t.Errorf("%s, %s: %v, want an error at offset %d", p.name, what, err, offset)
+			}
+		}
+		for what, in := range map[string]string{"whole": p.json, "gzip": zipped(p.json), "text": p.text, "behind a byte order mark": "\xef\xbb\xbf" + p.json} {
+			if err := p.add(p.name, []byte(in)); err != nil && in != "" {
+				t.Errorf("%s, %s: %v", p.name, what, err)
+			}
+		}
+		for n := 1; n < len(p.json); n++ {
+			at(fmt.Sprintf("cut at %d", n), p.json[:n], n)
+		}
+		at("more behind", p.json+" x", len(p.json)+1)
+		at("an object of another kind", " {\"kind\":\"Status\",\"code\":403}", 1)
+		at("a list", "[1]", 0)
+		z := zipped(p.json)
+		at("truncated gzip", z[:len(z)-9], len(z)-9)
+		at("gzip of half the page", zipped(p.json[:20]), 20)
+		for _, bad := range p.bad {
+			at("no such text", p.text+bad, len(p.text))
+		}
+		if p.text == "" {
+			at("text", "error: no such page", 0)
+		}
+	}
+	for _, in := range []string{`{"stats":[{"name":7}]}`, `{"stats":true}`} {
 		var e *SyntaxError
-		if err := d.AddClusters("clusters", []byte(bad)); !errors.As(err, &e) {
-			t.Errorf("%q: %v", bad, err)
+		if err := d.AddStats("s", []byte(in)); !errors.As(err, &e) || e.Offset == 0 {
+			t.Errorf("%s: %v", in, err)
 		}
 	}
 }

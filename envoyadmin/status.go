@@ -51,18 +51,16 @@ func (d *Dump) AddClusters(name string, data []byte) error {
 	if err != nil {
 		return err
 	}
-	d.cache.clusters = nil // what was decoded before knew no health
 	x := &statusIndex{name: name, data: data, byName: map[string][]span{}}
-	i := jsonscan.Space(data, 0)
-	if i < len(data) && data[i] == '{' {
+	if i, is := jsonPage(data); is {
 		if err := x.indexJSON(i); err != nil {
 			var e *jsonscan.Error
 			if errors.As(err, &e) {
-				return syntaxError(name, data, e)
+				return syntaxError(name, data, exact(data, e))
 			}
 			return err
 		}
-		d.status = x
+		d.setStatus(x)
 		return nil
 	}
 	x.text = true
@@ -73,12 +71,12 @@ func (d *Dump) AddClusters(name string, data []byte) error {
 	for line := range bytes.Lines(data) {
 		from := at
 		at += len(line)
-		cluster, _, ok := strings.Cut(string(line), "::")
+		cluster, rest, ok := strings.Cut(string(line), "::")
 		if len(bytes.TrimSpace(line)) == 0 {
 			continue
 		}
-		if !ok {
-			return syntaxError(name, data, &jsonscan.Error{Offset: from, Msg: "not the output of /clusters"})
+		if !ok || !strings.Contains(rest, "::") {
+			return syntaxError(name, data, &jsonscan.Error{Offset: from, Msg: "not the output of /clusters: want lines of cluster::host::key::value"})
 		}
 		runs := x.byName[cluster]
 		if n := len(runs); n > 0 && runs[n-1].to == from {
@@ -87,13 +85,28 @@ func (d *Dump) AddClusters(name string, data []byte) error {
 			x.byName[cluster] = append(runs, span{from, at})
 		}
 	}
-	d.status = x
+	d.setStatus(x)
 	return nil
 }
 
+// setStatus replaces what /clusters said; what was decoded before knew none of
+// it.
+func (d *Dump) setStatus(x *statusIndex) { d.status, d.cache.clusters = x, nil }
+
+// jsonPage says whether an admin page is JSON, and where it begins.
+func jsonPage(data []byte) (at int, is bool) {
+	at = jsonscan.Space(data, bom(data))
+	return at, at < len(data) && (data[at] == '{' || data[at] == '[')
+}
+
 func (x *statusIndex) indexJSON(i int) error {
+	if len(x.data) <= checkAll {
+		if _, err := jsonscan.Check(x.data, i); err != nil {
+			return err
+		}
+	}
 	found := false
-	_, err := jsonscan.Object(x.data, i, func(k []byte, at int) (int, error) {
+	end, err := jsonscan.Object(x.data, i, func(k []byte, at int) (int, error) {
 		switch string(k) {
 		case "cluster_statuses", "clusterStatuses":
 		default:
@@ -117,10 +130,16 @@ func (x *statusIndex) indexJSON(i int) error {
 			return end, nil
 		})
 	})
-	if err == nil && !found && jsonscan.Space(x.data, i+1) < len(x.data) && x.data[jsonscan.Space(x.data, i+1)] != '}' {
+	if err != nil {
+		return err
+	}
+	if next := jsonscan.Space(x.data, i+1); !found && x.data[next] != '}' {
 		return &jsonscan.Error{Offset: i, Msg: "not the output of /clusters: want an object with cluster_statuses"}
 	}
-	return err
+	if end = jsonscan.Space(x.data, end); end != len(x.data) {
+		return &jsonscan.Error{Offset: end, Msg: "more behind the object"}
+	}
+	return nil
 }
 
 // jsonHost and jsonCluster are /clusters?format=json. Numbers come as strings
@@ -361,8 +380,8 @@ func (d *Dump) AddListeners(name string, data []byte) error {
 		} `json:"listener_statuses"`
 	}
 	open := map[string]string{}
-	if i := jsonscan.Space(data, 0); i < len(data) && data[i] == '{' {
-		if err := unmarshal(name, data, &doc); err != nil {
+	if _, is := jsonPage(data); is {
+		if err := unmarshal(name, data, &doc, "/listeners", "listener_statuses"); err != nil {
 			return err
 		}
 		for _, s := range doc.Statuses {
@@ -373,10 +392,18 @@ func (d *Dump) AddListeners(name string, data []byte) error {
 			open[s.Name] = l.addr()
 		}
 	} else {
+		at := 0
 		for line := range strings.Lines(string(data)) {
-			if n, addr, ok := strings.Cut(strings.TrimSpace(line), "::"); ok {
-				open[n] = addr
+			from := at
+			at += len(line)
+			if line = strings.TrimSpace(line); line == "" {
+				continue
 			}
+			n, addr, ok := strings.Cut(line, "::")
+			if !ok {
+				return syntaxError(name, data, &jsonscan.Error{Offset: from, Msg: "not the output of /listeners: want lines of name::address"})
+			}
+			open[n] = addr
 		}
 	}
 	d.open = open
@@ -415,7 +442,7 @@ func (d *Dump) AddCerts(name string, data []byte) error {
 			Chain []details `json:"cert_chain"`
 		} `json:"certificates"`
 	}
-	if err := unmarshal(name, data, &doc); err != nil {
+	if err := unmarshal(name, data, &doc, "/certs", "certificates"); err != nil {
 		return err
 	}
 	add := func(list []details, ca bool) {
@@ -454,7 +481,7 @@ func (d *Dump) AddServerInfo(name string, data []byte) error {
 		return err
 	}
 	var info ServerInfo
-	if err := unmarshal(name, data, &info); err != nil {
+	if err := unmarshal(name, data, &info, "/server_info", "version", "state"); err != nil {
 		return err
 	}
 	d.server = &info
@@ -469,14 +496,14 @@ func (d *Dump) AddStats(name string, data []byte) error {
 		return err
 	}
 	stats := map[string]uint64{}
-	if i := jsonscan.Space(data, 0); i < len(data) && data[i] == '{' {
+	if _, is := jsonPage(data); is {
 		var doc struct {
 			Stats []struct {
 				Name  string          `json:"name"`
 				Value json.RawMessage `json:"value"`
 			} `json:"stats"`
 		}
-		if err := unmarshal(name, data, &doc); err != nil {
+		if err := unmarshal(name, data, &doc, "/stats", "stats"); err != nil {
 			return err
 		}
 		for _, s := range doc.Stats {
@@ -485,12 +512,19 @@ func (d *Dump) AddStats(name string, data []byte) error {
 			}
 		}
 	} else {
+		at := 0
 		for line := range strings.Lines(string(data)) {
-			line = strings.TrimSpace(line)
-			if cut := strings.LastIndex(line, ": "); cut > 0 {
-				if n, err := strconv.ParseUint(line[cut+2:], 10, 64); err == nil {
-					stats[line[:cut]] = n
-				}
+			from := at
+			at += len(line)
+			if line = strings.TrimSpace(line); line == "" {
+				continue
+			}
+			cut := strings.LastIndex(line, ": ")
+			if cut <= 0 {
+				return syntaxError(name, data, &jsonscan.Error{Offset: from, Msg: "not the output of /stats: want lines of name: value"})
+			}
+			if n, err := strconv.ParseUint(line[cut+2:], 10, 64); err == nil {
+				stats[line[:cut]] = n
 			}
 		}
 	}
@@ -504,17 +538,37 @@ func (d *Dump) Stat(name string) (uint64, bool) {
 	return v, ok
 }
 
-func unmarshal(name string, data []byte, into any) error {
+// unmarshal reads the object that an admin page prints as JSON. Input that is
+// truncated, not JSON, or without any of the fields the page has is a
+// *[SyntaxError]; an object without fields is a page that lists nothing.
+func unmarshal(name string, data []byte, into any, page string, fields ...string) error {
 	var e *jsonscan.Error
-	at := jsonscan.Space(data, bom(data))
+	at, _ := jsonPage(data)
 	end, err := jsonscan.Check(data, at)
-	if err == nil && jsonscan.Space(data, end) != len(data) {
-		err = &jsonscan.Error{Offset: end, Msg: "more behind the object"}
+	if next := jsonscan.Space(data, end); err == nil && next != len(data) {
+		err = &jsonscan.Error{Offset: next, Msg: "more behind the object"}
+	}
+	if err == nil {
+		known, some := false, true
+		if data[at] == '{' {
+			some = false
+			_, err = jsonscan.Object(data, at, func(k []byte, _ int) (int, error) {
+				known, some = known || slices.Contains(fields, string(k)), true
+				return 0, nil
+			})
+		}
+		if err == nil && some && !known {
+			err = &jsonscan.Error{Offset: at, Msg: "not the output of " + page + ": want an object with " + strings.Join(fields, " or ")}
+		}
 	}
 	if errors.As(err, &e) {
 		return syntaxError(name, data, e)
 	}
-	if err := json.Unmarshal(data[at:end], into); err != nil {
+	var misfit *json.UnmarshalTypeError
+	switch err := json.Unmarshal(data[at:end], into); {
+	case errors.As(err, &misfit):
+		return syntaxError(name, data, &jsonscan.Error{Offset: at + int(misfit.Offset), Msg: fmt.Sprintf("not the output of %s: %s in %s", page, misfit.Value, misfit.Field)})
+	case err != nil:
 		return fmt.Errorf("read %s: %w", name, err)
 	}
 	return nil
