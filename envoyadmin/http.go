@@ -197,7 +197,7 @@ func (r *run) routeTable(w *way, b *chainBody, req *matcher.Request) (*routeEntr
 			return missing(name, fmt.Sprintf("route table %s was not received", name))
 		}
 	case *hcmv3.HttpConnectionManager_ScopedRoutes:
-		name, why, known := d.scope(s.ScopedRoutes, req)
+		name, why, known := d.scope(s.ScopedRoutes, req, httpfilter.FetchesOnDemand(b.hcm.GetHttpFilters(), d.discovered))
 		switch {
 		case !known:
 			w.step(Step{Kind: KindRoute, Name: s.ScopedRoutes.GetName(), Why: why, State: StateUnknown})
@@ -306,9 +306,13 @@ func (r *run) routed(w *way, b *chainBody, e *routeEntry, choice route.HostChoic
 	if bad := d.rejected(&e.entry); bad != "" {
 		step.State, step.Why = StateWarn, joinWords(step.Why, bad)
 	}
+	paused := o.OnDemand != "" && httpfilter.FetchesOnDemand(filters, d.discovered)
 	switch o.Kind {
 	case route.NoVirtualHost, route.NoRoute:
 		step.State = StateFail
+		if paused {
+			step.State = StateUnknown
+		}
 	case route.Undetermined:
 		step.State = StateUnknown
 	}
@@ -340,6 +344,10 @@ func (r *run) routed(w *way, b *chainBody, e *routeEntry, choice route.HostChoic
 		if up.Filters != nil {
 			filters = up.Filters
 		}
+		if why := httpfilter.Misplaced(filters, d.discovered); why != "" {
+			r.amendRoute(w, why)
+			w.doubt("%s", why)
+		}
 	}
 	res := httpfilter.Walk(filters, o, req, d.discovered)
 	for i := range res.Steps {
@@ -355,6 +363,13 @@ func (r *run) routed(w *way, b *chainBody, e *routeEntry, choice route.HostChoic
 	}
 	if res.MayReroute != "" {
 		w.doubt("%s", res.MayReroute)
+	}
+	if res.Terminal == "" {
+		w.doubt("no HTTP filter that sends requests on, as the router does, is known to be in the connection manager")
+	}
+	if paused { // the filter's step says what for
+		w.end()
+		return
 	}
 	if res.Request != nil {
 		e.table.Send(o, res.Request)
@@ -625,9 +640,11 @@ func (d *Dump) served(e *routeEntry) []string {
 	return out
 }
 
-// scope chooses the route table of a scoped routes connection manager. Source:
-// source/common/router/scoped_config_impl.cc.
-func (d *Dump) scope(s *hcmv3.ScopedRoutes, req *matcher.Request) (table, why string, known bool) {
+// scope chooses the route table of a scoped routes connection manager. onDemand
+// says that a table not loaded yet is waited for. Sources:
+// source/common/router/scoped_config_impl.cc, RdsRouteConfigUpdateRequester in
+// source/common/http/conn_manager_impl.cc.
+func (d *Dump) scope(s *hcmv3.ScopedRoutes, req *matcher.Request, onDemand bool) (table, why string, known bool) {
 	var key []string
 	for _, f := range s.GetScopeKeyBuilder().GetFragments() {
 		x := f.GetHeaderValueExtractor()
@@ -708,7 +725,11 @@ func (d *Dump) scope(s *hcmv3.ScopedRoutes, req *matcher.Request) (table, why st
 		}
 		if slices.Equal(have, key) {
 			if sc.GetOnDemand() && d.byRoute[sc.GetRouteConfigurationName()] == nil {
-				return "", "scope " + sc.GetName() + " is loaded on demand and was not yet", false
+				why := "scope " + sc.GetName() + " is loaded on demand and was not yet"
+				if !onDemand {
+					return "", why + "; no on_demand filter waits for it", true
+				}
+				return "", why, false
 			}
 			return sc.GetRouteConfigurationName(), "scope " + sc.GetName() + " has the key " + strings.Join(key, ", "), true
 		}
@@ -728,7 +749,7 @@ func (r *run) bareRoutes(w *way) {
 		w.end()
 		return
 	}
-	b := &chainBody{hcm: &hcmv3.HttpConnectionManager{}}
+	b := &chainBody{hcm: &hcmv3.HttpConnectionManager{HttpFilters: []*hcmv3.HttpFilter{{Name: "envoy.filters.http.router"}}}}
 	w.out.Terminal = "http_connection_manager"
 	n := route.Normalize(b.hcm, uint32(r.call.Address.Port()), r.request())
 	req := n.Request

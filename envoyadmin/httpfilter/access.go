@@ -472,20 +472,24 @@ func (r *runner) buffer(f *filter) Step {
 			c = o.GetBuffer()
 		}
 	}
-	limit := uint64(c.GetMaxRequestBytes().GetValue())
+	return r.sized(uint64(c.GetMaxRequestBytes().GetValue()), "Payload Too Large")
+}
+
+// sized compares the announced length of the body with a limit.
+func (r *runner) sized(limit uint64, body string) Step {
+	too := &Response{Status: 413, Body: body, Details: "request_payload_too_large"}
 	if n, ok := r.req.Get("content-length"); ok {
 		if size, err := strconv.ParseUint(n, 10, 64); err == nil {
 			if size > limit {
-				return Step{Effect: Refuse, Probability: 1, Why: fmt.Sprintf("the body of %d bytes is over the limit of %d", size, limit), Response: &Response{Status: 413, Body: "Payload Too Large", Details: "request_payload_too_large"}}
+				return Step{Effect: Refuse, Probability: 1, Why: fmt.Sprintf("the body of %d bytes is over the limit of %d", size, limit), Response: too}
 			}
 			return Step{Effect: Continue, Why: fmt.Sprintf("the body of %d bytes is within the limit of %d", size, limit)}
 		}
 	}
-	switch r.req.Method {
-	case "GET", "HEAD", "OPTIONS", "DELETE", "TRACE", "CONNECT":
+	if bodiless(r.req.Method) {
 		return Step{Effect: Silent}
 	}
-	return Step{Effect: MayRefuse, Why: fmt.Sprintf("refuses with 413 a body of more than %d bytes", limit), Limit: fmt.Sprintf("a body of %d bytes", limit), Response: &Response{Status: 413, Body: "Payload Too Large", Details: "request_payload_too_large"}}
+	return Step{Effect: MayRefuse, Why: fmt.Sprintf("refuses with 413 a body of more than %d bytes", limit), Limit: fmt.Sprintf("a body of %d bytes", limit), Response: too}
 }
 
 // healthCheck answers health checks of a load balancer.

@@ -351,6 +351,8 @@ func (r *runner) wasm(f *filter) Step {
 	return Step{Effect: MayRefuse, Why: "the Wasm plugin " + name + " may change or answer the request: " + unknowable, Calls: list(or(code.GetRemote().GetHttpUri().GetUri(), code.GetLocal().GetFilename()))}
 }
 
+// onDemand pauses a request until what it lacks was fetched: a virtual host (VHDS) or a cluster (ODCDS). Source:
+// source/extensions/filters/http/on_demand/on_demand_update.cc.
 func (r *runner) onDemand(f *filter) Step {
 	c := &ondemandv3.OnDemand{}
 	if err := load(f.cfg, c); err != nil {
@@ -363,6 +365,9 @@ func (r *runner) onDemand(f *filter) Step {
 			return undecidable(err)
 		}
 		odcds = o.GetOdcds() != nil
+	}
+	if r.outcome.OnDemand != "" {
+		return Step{Why: "virtual host " + matcher.Show(r.outcome.OnDemand) + " is not in the route table and is fetched on demand (VHDS): what it holds is not in the dump"}
 	}
 	if odcds && r.outcome.Kind == route.ClusterNotFound {
 		return Step{Why: "cluster " + matcher.Show(r.outcome.Cluster) + " may be fetched on demand (ODCDS)"}

@@ -9,7 +9,9 @@ import (
 const (
 	extensions = "envoy.extensions.filters.http."
 
-	typeRouter = extensions + "router.v3.Router"
+	typeRouter   = extensions + "router.v3.Router"
+	typeOnDemand = extensions + "on_demand.v3.OnDemand"
+	onDemandName = "envoy.filters.http.on_demand"
 )
 
 // evaluate knows the filters by the type of their configuration.
@@ -18,11 +20,6 @@ func (r *runner) evaluate(f *filter) Step {
 	case typeRouter:
 		r.res.Terminal = f.name
 		return Step{Effect: Silent}
-	case "envoy.extensions.common.matching.v3.ExtensionWithMatcher":
-		return r.delegate(f)
-	case compositeType:
-		return Step{Effect: Silent} // does nothing without a matcher around it
-
 	case extensions + "rbac.v3.RBAC":
 		return r.rbac(f)
 	case extensions + "jwt_authn.v3.JwtAuthentication":
@@ -65,15 +62,12 @@ func (r *runner) evaluate(f *filter) Step {
 		return r.basicAuth(f)
 	case extensions + "api_key_auth.v3.ApiKeyAuth":
 		return r.apiKeyAuth(f)
-	case extensions + "on_demand.v3.OnDemand":
+	case typeOnDemand:
 		return r.onDemand(f)
 	case extensions + "grpc_json_transcoder.v3.GrpcJsonTranscoder":
 		return r.transcoder()
 	case extensions + "cdn_loop.v3.CdnLoopConfig":
-		if _, ok := r.req.Get("cdn-loop"); !ok {
-			return Step{Effect: Silent}
-		}
-		return Step{Effect: MayRefuse, Why: "refuses with 502 a request that came through this network before (header cdn-loop)"}
+		return r.cdnLoop(f)
 	case extensions + "cache.v3.CacheConfig", extensions + "cache_v2.v3.CacheV2Config":
 		if r.req.Method != "GET" && r.req.Method != "HEAD" {
 			return Step{Effect: Silent}
@@ -87,23 +81,81 @@ func (r *runner) evaluate(f *filter) Step {
 		r.req.Env.MetadataComplete = false
 		return Step{Effect: Changes, Why: "sets dynamic metadata from the body, which is not known"}
 	case extensions + "dynamic_forward_proxy.v3.FilterConfig":
-		return Step{Effect: Silent} // the cluster it fills resolves the name
+		return r.dynamicForward(f)
 	case extensions + "credential_injector.v3.CredentialInjector":
-		return Step{Effect: Continue, Why: "adds a credential to the request"}
+		return r.credentials(f)
 	case extensions + "ip_tagging.v3.IPTagging":
 		return Step{Effect: Continue, Why: "adds x-envoy-ip-tags by the client's address"}
 	case extensions + "stateful_session.v3.StatefulSession":
-		return Step{Effect: Continue, Why: "a session may bind the request to an endpoint"}
-	case extensions + "grpc_web.v3.GrpcWeb", extensions + "grpc_stats.v3.FilterConfig", extensions + "grpc_http1_bridge.v3.Config",
+		return r.session(f)
+	case extensions + "gcp_authn.v3.GcpAuthnFilterConfig":
+		return Step{Effect: Continue, Why: "adds an identity token where the cluster names an audience; without one the request passes"}
+	case extensions + "custom_response.v3.CustomResponse":
+		return Step{Effect: Continue, Why: "may put another response in place of the one the request gets"}
+	case extensions + "aws_lambda.v3.Config":
+		return Step{Effect: Changes, Why: "makes a call of an AWS Lambda function of it, where the cluster is marked for that (egress_gateway)"}
+	case extensions + "aws_request_signing.v3.AwsRequestSigning":
+		return r.signing(f)
+	case extensions + "body_size_limit.v3.BodySizeLimit":
+		return r.bodySizeLimit(f)
+	case extensions + "file_system_buffer.v3.FileSystemBufferFilterConfig":
+		if bodiless(r.req.Method) {
+			return Step{Effect: Silent}
+		}
+		return Step{Effect: MayRefuse, Why: "refuses a body beyond what it may keep in memory and in files", Limit: "the size of its buffers"}
+	case extensions + "file_server.v3.FileServerConfig":
+		return r.fileServer(f)
+	case extensions + "kill_request.v3.KillRequest":
+		return r.killRequest(f)
+	case extensions + "transform.v3.TransformConfig":
+		return r.transform(f)
+	case extensions + "dynamic_modules.v3.DynamicModuleFilter":
+		r.req.Env.MetadataComplete = false
+		r.res.MayReroute = or(r.res.MayReroute, "filter "+f.name+" may change the request and let the route be chosen again")
+		return Step{Effect: MayRefuse, Why: "a dynamic module may change or answer the request: " + unknowable}
+
+	case extensions + "grpc_http1_bridge.v3.Config":
+		return r.http1Bridge(f)
+	case extensions + "grpc_http1_reverse_bridge.v3.FilterConfig":
+		return r.reverseBridge(f)
+	case extensions + "connect_grpc_bridge.v3.FilterConfig":
+		return r.connectBridge()
+	case extensions + "grpc_json_reverse_transcoder.v3.GrpcJsonReverseTranscoder":
+		return r.reverseTranscoder(f)
+	case extensions + "grpc_field_extraction.v3.GrpcFieldExtractionConfig":
+		return r.fieldExtraction(f)
+	case extensions + "proto_message_extraction.v3.ProtoMessageExtractionConfig":
+		return r.messageExtraction(f)
+	case extensions + "proto_api_scrubber.v3.ProtoApiScrubberConfig":
+		return r.scrubber(f)
+	case extensions + "mcp.v3.Mcp":
+		return r.mcp(f)
+	case extensions + "mcp_json_rest_bridge.v3.McpJsonRestBridge":
+		return r.mcpBridge(f)
+	case extensions + "mcp_router.v3.McpRouter":
+		return r.mcpRouter(f)
+	case extensions + "a2a.v3.A2a":
+		return r.a2a(f)
+	case extensions + "ai_protocol_manager.v3.AiProtocolManager":
+		return r.aiProtocol(f)
+
+	// These look at the request, limit how fast it goes, or work on the response only.
+	case extensions + "grpc_web.v3.GrpcWeb", extensions + "grpc_stats.v3.FilterConfig",
 		extensions + "compressor.v3.Compressor", extensions + "decompressor.v3.Decompressor", extensions + "gzip.v3.Gzip",
 		extensions + "tap.v3.Tap", extensions + "alternate_protocols_cache.v3.FilterConfig", extensions + "original_src.v3.OriginalSrc",
-		extensions + "bandwidth_limit.v3.BandwidthLimit", extensions + "aws_request_signing.v3.AwsRequestSigning",
-		extensions + "aws_lambda.v3.Config", extensions + "geoip.v3.Geoip", extensions + "custom_response.v3.CustomResponse",
-		extensions + "upstream_codec.v3.UpstreamCodec", extensions + "connect_grpc_bridge.v3.FilterConfig",
-		extensions + "gcp_authn.v3.GcpAuthnFilterConfig", extensions + "kill_request.v3.KillRequest",
-		extensions + "grpc_http1_reverse_bridge.v3.FilterConfig", extensions + "file_system_buffer.v3.FileSystemBufferFilterConfig",
-		extensions + "sse_to_metadata.v3.SseToMetadata":
+		extensions + "bandwidth_limit.v3.BandwidthLimit", extensions + "bandwidth_share.v3.BandwidthShare",
+		extensions + "geoip.v3.Geoip", extensions + "upstream_codec.v3.UpstreamCodec",
+		extensions + "sse_to_metadata.v3.SseToMetadata", extensions + "aws_eventstream_parser.v3.AwsEventstreamParser":
 		return Step{Effect: Silent}
+
+	// Of Envoy's contrib image, whose types are not linked.
+	case extensions + "dynamo.v3.Dynamo", extensions + "squash.v3.Squash", extensions + "sxg.v3alpha.SXG",
+		extensions + "checksum.v3alpha.ChecksumConfig", extensions + "peak_ewma.v3alpha.PeakEwmaConfig":
+		return Step{Effect: Silent}
+	case extensions + "golang.v3alpha.Config":
+		r.req.Env.MetadataComplete = false
+		r.res.MayReroute = or(r.res.MayReroute, "filter "+f.name+" may change the request and let the route be chosen again")
+		return Step{Effect: MayRefuse, Why: "a Go plugin may change or answer the request: " + unknowable}
 
 	case "istio.envoy.config.filter.http.alpn.v2alpha1.FilterConfig":
 		return r.istioALPN(f)
@@ -131,7 +183,11 @@ func (r *runner) evaluate(f *filter) Step {
 		if f.typ == "" {
 			return r.rbac(f)
 		}
-	case "envoy.filters.http.grpc_stats", "envoy.grpc_web", "envoy.filters.http.grpc_web", "envoy.filters.http.on_demand",
+	case onDemandName:
+		if f.typ == "" {
+			return r.onDemand(f)
+		}
+	case "envoy.filters.http.grpc_stats", "envoy.grpc_web", "envoy.filters.http.grpc_web",
 		"istio.metadata_exchange", "istio.stats", "envoy.filters.http.grpc_http1_bridge":
 		if f.typ == "" {
 			return Step{Effect: Silent}

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/common/matcher/action/v3"
 	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	"google.golang.org/protobuf/encoding/protojson"
@@ -74,6 +75,12 @@ func TestEachFilterSaysWhatItCanKnow(t *testing.T) {
 	per := func(typ, fields string) string {
 		return `{"match":{"prefix":"/"},"route":{"cluster":"c"},"typed_per_filter_config":{"f":{"@type":"type.googleapis.com/` + typ + `"` + fields + `}}}`
 	}
+	grpcCall := request("POST", "/p.S/M", "content-type", "application/grpc+proto")
+	abortAll := `{"@type":"type.googleapis.com/envoy.extensions.filters.http.fault.v3.HTTPFault","abort":{"http_status":503,"percentage":{"numerator":100}}}`
+	cookieSession := `"session_state":{"name":"s","typed_config":{"@type":"type.googleapis.com/envoy.extensions.http.stateful_session.cookie.v3.CookieBasedSessionState","cookie":{"name":"sid"}}}`
+	behindMatcher := func(match string) string {
+		return `[{"name":"f","typed_config":{"@type":"type.googleapis.com/envoy.extensions.common.matching.v3.ExtensionWithMatcher","xds_matcher":{` + match + `},"extension_config":{"name":"abort","typed_config":` + abortAll + `}}}]`
+	}
 	for _, c := range []struct {
 		name, filters, route string
 		req                  *matcher.Request
@@ -120,6 +127,50 @@ func TestEachFilterSaysWhatItCanKnow(t *testing.T) {
 		{name: "an API key that is absent", filters: one("api_key_auth.v3.ApiKeyAuth", `"key_sources":[{"header":"x-key"}]`), route: plain, req: request("GET", "/"), effect: httpfilter.Refuse, status: 401},
 		{name: "ECDS that was not read", filters: `[{"name":"f","config_discovery":{"type_urls":["x"],"config_source":{"ads":{}}}}]`, route: plain, req: request("GET", "/"), effect: httpfilter.Unknown, why: "ECDS"},
 		{name: "a filter nobody knows", filters: `[{"name":"f","typed_config":{"@type":"type.googleapis.com/xds.type.v3.TypedStruct","type_url":"type.googleapis.com/acme.Filter","value":{}}}]`, route: plain, req: request("GET", "/"), effect: httpfilter.Unknown, why: "acme.Filter"},
+		{name: "a gRPC call for a reverse bridge is sent on as plain HTTP", filters: one("grpc_http1_reverse_bridge.v3.FilterConfig", `"content_type":"application/x-protobuf"`), route: plain, req: grpcCall, effect: httpfilter.Changes, why: "application/x-protobuf"},
+		{name: "a reverse bridge is turned off by the route", filters: one("grpc_http1_reverse_bridge.v3.FilterConfig", `"content_type":"application/x-protobuf"`), route: per("envoy.extensions.filters.http.grpc_http1_reverse_bridge.v3.FilterConfigPerRoute", `,"disabled":true`), req: grpcCall, effect: httpfilter.Disabled},
+		{name: "protobuf is made gRPC by the HTTP/1 bridge", filters: one("grpc_http1_bridge.v3.Config", `"upgrade_protobuf_to_grpc":true`), route: plain, req: request("POST", "/p.S/M", "content-type", "application/x-protobuf"), effect: httpfilter.Changes},
+		{name: "a unary Connect call is made gRPC", filters: one("connect_grpc_bridge.v3.FilterConfig", ""), route: plain, req: request("POST", "/p.S/M", "content-type", "application/json", "connect-protocol-version", "1"), effect: httpfilter.Changes},
+		{name: "a gRPC call for a reverse transcoder", filters: one("grpc_json_reverse_transcoder.v3.GrpcJsonReverseTranscoder", ""), route: plain, req: grpcCall, effect: httpfilter.MayRefuse},
+		{name: "a gRPC call whose fields are extracted", filters: one("grpc_field_extraction.v3.GrpcFieldExtractionConfig", `"extractions_by_method":{"p.S.M":{}}`), route: plain, req: grpcCall, effect: httpfilter.MayRefuse, why: "p.S.M"},
+		{name: "a gRPC call whose fields are not extracted", filters: one("grpc_field_extraction.v3.GrpcFieldExtractionConfig", `"extractions_by_method":{"p.S.N":{}}`), route: plain, req: grpcCall, effect: httpfilter.Silent},
+		{name: "a gRPC call without a method", filters: one("proto_message_extraction.v3.ProtoMessageExtractionConfig", ""), route: plain, req: request("POST", "/p", "content-type", "application/grpc"), effect: httpfilter.Refuse, status: 400},
+		{name: "a restricted gRPC method", filters: one("proto_api_scrubber.v3.ProtoApiScrubberConfig", `"restrictions":{"method_restrictions":{"/p.S/M":{"method_restriction":{"matcher":{"on_no_match":{"action":{"name":"block","typed_config":{"@type":"type.googleapis.com/google.protobuf.StringValue","value":""}}}}}}}}`), route: plain, req: grpcCall, effect: httpfilter.Refuse, status: 403, details: "proto_api_scrubber_Forbidden{METHOD_BLOCKED}"},
+		{name: "an unrestricted gRPC method", filters: one("proto_api_scrubber.v3.ProtoApiScrubberConfig", ""), route: plain, req: grpcCall, effect: httpfilter.Continue},
+		{name: "what is no MCP call is refused where only MCP may pass", filters: one("mcp.v3.Mcp", `"traffic_mode":"REJECT_NO_MCP"`), route: plain, req: request("GET", "/"), effect: httpfilter.Refuse, status: 400, details: "mcp_filter_reject_no_mcp"},
+		{name: "what is no MCP call passes where the route says so", filters: one("mcp.v3.Mcp", `"traffic_mode":"REJECT_NO_MCP"`), route: per("envoy.extensions.filters.http.mcp.v3.McpOverride", ""), req: request("GET", "/"), effect: httpfilter.Silent},
+		{name: "an MCP stream", filters: one("mcp.v3.Mcp", `"traffic_mode":"REJECT_NO_MCP"`), route: plain, req: request("GET", "/", "accept", "text/event-stream"), effect: httpfilter.Continue},
+		{name: "an MCP call is judged by its body", filters: one("mcp.v3.Mcp", ""), route: plain, req: request("POST", "/", "accept", "*/*", "content-type", "application/json; charset=utf-8"), effect: httpfilter.MayRefuse},
+		{name: "what is no A2A call is refused where only A2A may pass", filters: one("a2a.v3.A2a", `"traffic_mode":"REJECT"`), route: plain, req: request("PUT", "/"), effect: httpfilter.Refuse, status: 400, details: "a2a_filter_reject"},
+		{name: "an A2A call is judged by its body", filters: one("a2a.v3.A2a", ""), route: plain, req: request("POST", "/", "content-type", "application/a2a+json"), effect: httpfilter.MayRefuse},
+		{name: "an MCP bridge that acts where a route says so only", filters: one("mcp_json_rest_bridge.v3.McpJsonRestBridge", `"per_route_only":true`), route: plain, req: request("POST", "/"), effect: httpfilter.Silent},
+		{name: "an MCP router names its servers", filters: one("mcp_router.v3.McpRouter", `"servers":[{"name":"a","mcp_cluster":{"cluster":"tools"}}]`), route: plain, req: request("POST", "/"), effect: httpfilter.Unknown, calls: "cluster tools"},
+		{name: "a declared AI API judges the body", filters: one("ai_protocol_manager.v3.AiProtocolManager", `"request_handling":{}`), route: per("envoy.extensions.filters.http.ai_protocol_manager.v3.AiProtocolManagerPerRoute", `,"request":{}`), req: request("POST", "/"), effect: httpfilter.MayRefuse},
+		{name: "a file server answers its paths", filters: one("file_server.v3.FileServerConfig", `"path_mappings":[{"request_path_prefix":"/static","file_path_prefix":"/www"}]`), route: plain, req: request("GET", "/static/a%20b"), effect: httpfilter.MayRefuse, why: "/www"},
+		{name: "a file server answers GET and HEAD only", filters: one("file_server.v3.FileServerConfig", `"path_mappings":[{"request_path_prefix":"/static","file_path_prefix":"/www"}]`), route: plain, req: request("POST", "/static/a"), effect: httpfilter.Refuse, status: 405},
+		{name: "a file server lets other paths pass", filters: one("file_server.v3.FileServerConfig", `"path_mappings":[{"request_path_prefix":"/static","file_path_prefix":"/www"}]`), route: plain, req: request("GET", "/api"), effect: httpfilter.Silent},
+		{name: "a kill request kills", filters: one("kill_request.v3.KillRequest", `"probability":{"numerator":100}`), route: plain, req: request("GET", "/", "x-envoy-kill-request", "true"), effect: httpfilter.Refuse, why: "kills the proxy"},
+		{name: "a kill request by chance", filters: one("kill_request.v3.KillRequest", `"probability":{"numerator":1}`), route: plain, req: request("GET", "/", "x-envoy-kill-request", "1"), effect: httpfilter.MayRefuse, why: "1% of such requests"},
+		{name: "a kill request for responses", filters: one("kill_request.v3.KillRequest", `"probability":{"numerator":100},"direction":"RESPONSE"`), route: plain, req: request("GET", "/", "x-envoy-kill-request", "true"), effect: httpfilter.Silent},
+		{name: "a loop between CDNs", filters: one("cdn_loop.v3.CdnLoopConfig", `"cdn_id":"me.test"`), route: plain, req: request("GET", "/", "cdn-loop", "other.test; x=1, me.test"), effect: httpfilter.Refuse, status: 502, details: "cdn_loop_detected"},
+		{name: "a detour between CDNs", filters: one("cdn_loop.v3.CdnLoopConfig", `"cdn_id":"me.test"`), route: plain, req: request("GET", "/", "cdn-loop", "other.test"), effect: httpfilter.Continue},
+		{name: "a body over the size limit", filters: one("body_size_limit.v3.BodySizeLimit", `"max_request_bytes":10`), route: plain, req: request("PUT", "/", "content-length", "11"), effect: httpfilter.Refuse, status: 413, details: "request_payload_too_large"},
+		{name: "a session that the request carries", filters: one("stateful_session.v3.StatefulSession", cookieSession), route: plain, req: request("GET", "/", "cookie", "a=b; sid=x"), effect: httpfilter.Unknown, why: "cookie sid"},
+		{name: "a session that the request does not carry", filters: one("stateful_session.v3.StatefulSession", cookieSession), route: plain, req: request("GET", "/", "cookie", "a=b"), effect: httpfilter.Silent},
+		{name: "a dynamic forward proxy whose route names the host", filters: one("dynamic_forward_proxy.v3.FilterConfig", ""), route: per("envoy.extensions.filters.http.dynamic_forward_proxy.v3.PerRouteConfig", `,"host_rewrite_literal":"real.test"`), req: request("GET", "/"), effect: httpfilter.Changes, why: "real.test"},
+		{name: "AWS signing for another host", filters: one("aws_request_signing.v3.AwsRequestSigning", `"host_rewrite":"s3.test"`), route: plain, req: request("GET", "/"), effect: httpfilter.Changes, why: "s3.test"},
+		{name: "an ext_proc that sees the request", filters: one("ext_proc.v3.ExternalProcessor", `"grpc_service":{"envoy_grpc":{"cluster_name":"proc"}}`), route: plain, req: request("GET", "/"), effect: httpfilter.MayRefuse, calls: "cluster proc"},
+		{name: "an ext_proc that sees the response only", filters: one("ext_proc.v3.ExternalProcessor", `"grpc_service":{"envoy_grpc":{"cluster_name":"proc"}},"processing_mode":{"request_header_mode":"SKIP"}`), route: plain, req: request("GET", "/"), effect: httpfilter.Continue, calls: "cluster proc"},
+		{name: "an ext_proc whose cluster is absent fails all", filters: one("ext_proc.v3.ExternalProcessor", `"grpc_service":{"envoy_grpc":{"cluster_name":"gone"}}`), route: plain, req: request("GET", "/"), effect: httpfilter.Refuse, status: 500, calls: "cluster gone"},
+		{name: "JSON for a gRPC transcoder", filters: one("grpc_json_transcoder.v3.GrpcJsonTranscoder", ""), route: plain, req: request("GET", "/"), effect: httpfilter.Changes},
+		{name: "a gRPC call for a gRPC transcoder", filters: one("grpc_json_transcoder.v3.GrpcJsonTranscoder", ""), route: plain, req: grpcCall, effect: httpfilter.Silent},
+		{name: "a composite filter runs what its matcher names", filters: one("composite.v3.Composite", `"matcher":{"on_no_match":{"action":{"name":"x","typed_config":{"@type":"type.googleapis.com/envoy.extensions.filters.http.composite.v3.ExecuteFilterAction","typed_config":{"name":"abort","typed_config":`+abortAll+`}}}}}`), route: plain, req: request("GET", "/"), effect: httpfilter.Refuse, status: 503, why: "runs abort: aborts every request"},
+		{name: "a composite filter whose matcher names nothing", filters: one("composite.v3.Composite", `"matcher":{}`), route: plain, req: request("GET", "/"), effect: httpfilter.Silent},
+		{name: "a composite filter that runs another by chance", filters: one("composite.v3.Composite", `"matcher":{"on_no_match":{"action":{"name":"x","typed_config":{"@type":"type.googleapis.com/envoy.extensions.filters.http.composite.v3.ExecuteFilterAction","sample_percent":{"default_value":{"numerator":5}},"typed_config":{"name":"abort","typed_config":`+abortAll+`}}}}}`), route: plain, req: request("GET", "/"), effect: httpfilter.Unknown, why: "5% of requests"},
+		{name: "a filter behind a matcher runs where it is not skipped", filters: behindMatcher(``), route: plain, req: request("GET", "/"), effect: httpfilter.Refuse, status: 503},
+		{name: "a filter behind a matcher that skips it", filters: behindMatcher(`"on_no_match":{"action":{"name":"skip","typed_config":{"@type":"type.googleapis.com/envoy.extensions.filters.common.matcher.action.v3.SkipFilter"}}}`), route: plain, req: request("GET", "/"), effect: httpfilter.Disabled},
+		{name: "a list of filters", filters: one("filter_chain.v3.FilterChainConfig", `"default_filter_chain":{"filters":[{"name":"abort","typed_config":`+abortAll+`}]}`), route: plain, req: request("GET", "/"), effect: httpfilter.Refuse, status: 503},
+		{name: "a list of filters that the route replaces", filters: one("filter_chain.v3.FilterChainConfig", `"default_filter_chain":{"filters":[{"name":"abort","typed_config":`+abortAll+`}]}`), route: per("envoy.extensions.filters.http.filter_chain.v3.FilterChainConfigPerRoute", `,"filter_chain":{"filters":[{"name":"tap","typed_config":{"@type":"type.googleapis.com/envoy.extensions.filters.http.tap.v3.Tap"}}]}`), req: request("GET", "/"), effect: httpfilter.Silent},
 		{name: "the router says nothing", filters: one("router.v3.Router", ""), route: plain, req: request("GET", "/"), effect: httpfilter.Silent},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -138,6 +189,37 @@ func TestEachFilterSaysWhatItCanKnow(t *testing.T) {
 				t.Errorf("calls %q, want %q", got, c.calls)
 			}
 		})
+	}
+}
+
+func TestTheChainEndsWithATerminalFilterAndNoOther(t *testing.T) {
+	router := strings.Trim(one("router.v3.Router", ""), "[]")
+	cors := strings.Trim(one("cors.v3.Cors", ""), "[]")
+	module := strings.Trim(one("dynamic_modules.v3.DynamicModuleFilter", `"terminal_filter":true`), "[]")
+	discovered := `{"name":"d","config_discovery":{"type_urls":["x"],"config_source":{"ads":{}}}}`
+	unknown := `{"name":"f","typed_config":{"@type":"type.googleapis.com/xds.type.v3.TypedStruct","type_url":"type.googleapis.com/acme.Filter","value":{}}}`
+	for _, c := range []struct{ name, filters, want string }{
+		{"the router last", cors + "," + router, ""},
+		{"the router by its old name", cors + `,{"name":"envoy.router"}`, ""},
+		{"a module that answers itself", module, ""},
+		{"a filter discovered elsewhere, which may be one", discovered, ""},
+		{"a filter of an unknown type, which may be one", unknown, ""},
+		{"none at all", "", "no HTTP filters"},
+		{"another filter last", router + "," + cors, "must be the last one"},
+		{"no router", cors, "is not a terminal one"},
+		{"a router that is disabled", strings.Replace(router, `"name"`, `"disabled":true,"name"`, 1), "is disabled"},
+	} {
+		if got := httpfilter.Misplaced(filters(t, "["+c.filters+"]"), nil); c.want == "" && got != "" || !strings.Contains(got, c.want) {
+			t.Errorf("%s: %q, want %q", c.name, got, c.want)
+		}
+	}
+}
+
+func TestABridgeChoosesTheRouteAgain(t *testing.T) {
+	chain := filters(t, `[{"name":"bridge","typed_config":{"@type":"type.googleapis.com/envoy.extensions.filters.http.grpc_http1_reverse_bridge.v3.FilterConfig","content_type":"application/x-protobuf"}},{"name":"router","typed_config":{"@type":"type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"}}]`)
+	res := httpfilter.Walk(chain, outcome(t, `{"match":{"prefix":"/"},"route":{"cluster":"c"}}`), request("POST", "/p.S/M", "content-type", "application/grpc"), nil)
+	if ct, _ := res.Request.Get("content-type"); res.RouteCleared != "bridge" || len(res.Rest) != 1 || ct != "application/x-protobuf" {
+		t.Errorf("%q %q %v", res.RouteCleared, ct, res.Rest)
 	}
 }
 

@@ -9,7 +9,6 @@ import (
 	xdsv3 "github.com/cncf/xds/go/xds/type/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
-	matchingv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/common/matching/v3"
 	routerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	"google.golang.org/protobuf/proto"
@@ -61,9 +60,10 @@ func Walk(filters []*hcmv3.HttpFilter, o *route.Outcome, req *matcher.Request, e
 			res.Steps = append(res.Steps, Step{Name: f.GetName(), Why: fmt.Sprintf("only the first %d filters are evaluated", maxFilters)})
 			break
 		}
-		s := r.one(f)
-		s.Name = f.GetName()
-		res.Steps = append(res.Steps, s)
+		for _, s := range r.one(f) {
+			s.Name = f.GetName()
+			res.Steps = append(res.Steps, s)
+		}
 		if res.RouteCleared != "" {
 			res.Rest = filters[i+1:]
 			break
@@ -83,23 +83,37 @@ func SuppressEnvoyHeaders(filters []*hcmv3.HttpFilter) bool {
 	return false
 }
 
-// one evaluates one filter.
-func (r *runner) one(f *hcmv3.HttpFilter) Step {
-	if matcher.HasUnknown(f) {
-		return Step{Why: "the filter's entry " + matcher.UnknownIn(f)}
+// FetchesOnDemand says whether a filter pauses requests without a route until their virtual host or route table was
+// fetched. ecds is as in [Walk].
+func FetchesOnDemand(filters []*hcmv3.HttpFilter, ecds func(name string) *anypb.Any) bool {
+	return slices.ContainsFunc(filters, func(f *hcmv3.HttpFilter) bool {
+		t := matcher.TypeName(configOf(f, ecds))
+		return !f.GetDisabled() && (t == typeOnDemand || t == "" && f.GetName() == onDemandName)
+	})
+}
+
+// configOf is a filter's configuration: its own, that of ECDS or that which stands in until ECDS delivers; nil for none.
+func configOf(f *hcmv3.HttpFilter, ecds func(name string) *anypb.Any) *anypb.Any {
+	d := f.GetConfigDiscovery()
+	if d == nil {
+		return f.GetTypedConfig()
 	}
-	cfg := f.GetTypedConfig()
-	if d := f.GetConfigDiscovery(); d != nil {
-		cfg = nil
-		if r.ecds != nil {
-			cfg = r.ecds(f.GetName())
+	if ecds != nil {
+		if cfg := ecds(f.GetName()); cfg != nil {
+			return cfg
 		}
-		if cfg == nil {
-			cfg = d.GetDefaultConfig()
-		}
-		if cfg == nil {
-			return Step{Why: "its configuration is discovered (ECDS) and not in the dump"}
-		}
+	}
+	return d.GetDefaultConfig()
+}
+
+// one evaluates one filter: a step, or several where it runs others.
+func (r *runner) one(f *hcmv3.HttpFilter) []Step {
+	if matcher.HasUnknown(f) {
+		return []Step{{Why: "the filter's entry " + matcher.UnknownIn(f)}}
+	}
+	cfg := configOf(f, r.ecds)
+	if cfg == nil && f.GetConfigDiscovery() != nil {
+		return []Step{{Why: "its configuration is discovered (ECDS) and not in the dump"}}
 	}
 	disabled := f.GetDisabled()
 	over, from, set := r.override(f.GetName())
@@ -107,20 +121,21 @@ func (r *runner) one(f *hcmv3.HttpFilter) Step {
 		disabled = *set
 	}
 	fl := filter{name: f.GetName(), typ: matcher.TypeName(cfg), cfg: cfg, over: over, from: from}
-	s := Step{Type: fl.typ}
 	switch {
 	case disabled && from != "":
-		s.Effect, s.Why, s.From = Disabled, "turned off", from
+		return []Step{{Type: fl.typ, Effect: Disabled, Why: "turned off", From: from}}
 	case disabled:
-		s.Effect, s.Why = Disabled, "turned off, and no route turns it on"
-	default:
-		s = r.evaluate(&fl)
+		return []Step{{Type: fl.typ, Effect: Disabled, Why: "turned off, and no route turns it on"}}
+	}
+	steps := r.run(&fl)
+	for i := range steps {
+		s := &steps[i]
 		s.Type = fl.typ
 		if over != nil && s.From == "" && s.Effect != Silent {
 			s.From = from
 		}
 	}
-	return s
+	return steps
 }
 
 var levels = [...]string{"weighted cluster", "route", "virtual host", "route configuration"}
@@ -224,48 +239,6 @@ func (r *runner) setMetadata(ns, key string, v *structpb.Value) {
 	s.Fields[key] = v
 	r.req.Env.Metadata[ns] = s
 }
-
-// delegate is a filter behind a matcher (ExtensionWithMatcher): skipped where the matcher says so.
-func (r *runner) delegate(f *filter) Step {
-	m := &matchingv3.ExtensionWithMatcher{}
-	if err := matcher.Unpack(f.cfg, m); err != nil {
-		return undecidable(err)
-	}
-	tree := m.GetXdsMatcher()
-	if f.over != nil {
-		o := &matchingv3.ExtensionWithMatcherPerRoute{}
-		if err := matcher.Unpack(f.over, o); err != nil {
-			return undecidable(err)
-		}
-		tree = o.GetXdsMatcher()
-	}
-	if tree == nil {
-		return Step{Why: "its matcher is of an old kind that is not evaluated"}
-	}
-	found := matcher.Eval(tree, r.req, r.req.Env.Regex)
-	if found.Verdict == matcher.Undecided {
-		return Step{Why: "its matcher: " + found.Why}
-	}
-	inner := m.GetExtensionConfig().GetTypedConfig()
-	if found.Verdict == matcher.Yes {
-		switch n := matcher.TypeName(found.Action.GetTypedConfig()); n {
-		case "envoy.extensions.filters.common.matcher.action.v3.SkipFilter":
-			return Step{Effect: Disabled, Why: "skipped by its matcher: " + strings.Join(found.Trail, ", ")}
-		default:
-			if matcher.TypeName(inner) == compositeType {
-				return Step{Why: "its matcher runs another filter (" + n + "), which is not evaluated: " + strings.Join(found.Trail, ", ")}
-			}
-			return Step{Why: "its matcher's action " + n + " is not known"}
-		}
-	}
-	if matcher.TypeName(inner) == compositeType {
-		return Step{Effect: Silent}
-	}
-	in := filter{name: f.name, typ: matcher.TypeName(inner), cfg: inner}
-	return r.evaluate(&in)
-}
-
-const compositeType = "envoy.extensions.filters.http.composite.v3.Composite"
 
 // typedStruct is the JSON of a configuration whose type is not linked, nil where there is none.
 func typedStruct(a *anypb.Any) *structpb.Struct {

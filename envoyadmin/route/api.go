@@ -62,6 +62,9 @@ type Outcome struct {
 	Location string // of a redirect
 	Body     string
 	Flags    string // response flags: NR, NC
+	// OnDemand names the virtual host, as table/host, that an on_demand filter asks for where the table has no route for
+	// the request and gets its virtual hosts by VHDS; empty where it asks for none.
+	OnDemand string
 	Details  string // response code details: route_not_found
 	Response []matcher.Header
 

@@ -101,13 +101,6 @@ func (t *Table) decide(req *matcher.Request, choice HostChoice, vh *routev3.Virt
 	if choice.Domain == "*" && !t.Hosts.onlyStar() {
 		d.NearMisses = t.Hosts.portMiss(choice.Host, vh.GetName())
 	}
-	if t.Config.GetVhds() != nil && choice.Domain == "*" {
-		d.Outcomes = []Outcome{{
-			Probability: 1, RouteIndex: -1, VirtualHost: vh.GetName(),
-			Why: fmt.Sprintf("virtual host %s/%s may be fetched on demand (VHDS)", t.Config.GetName(), choice.Host),
-		}}
-		return d
-	}
 	if why := t.undecidedTable(vh); why != "" {
 		d.Outcomes = []Outcome{{Probability: 1, RouteIndex: -1, VirtualHost: vh.GetName(), Why: why}}
 		return d
@@ -165,13 +158,6 @@ func (t *Table) noHost(choice HostChoice) Decision {
 	d := Decision{NearMisses: t.Hosts.nearest(choice.Host, 5)}
 	if why := t.undecidedTable(nil); why != "" {
 		d.Outcomes = []Outcome{{Probability: 1, RouteIndex: -1, Why: why}}
-		return d
-	}
-	if t.Config.GetVhds() != nil {
-		d.Outcomes = []Outcome{{
-			Probability: 1, RouteIndex: -1,
-			Why: fmt.Sprintf("virtual host %s/%s may be fetched on demand (VHDS)", t.Config.GetName(), choice.Host),
-		}}
 		return d
 	}
 	d.Outcomes = []Outcome{{Kind: NoVirtualHost, Probability: 1, RouteIndex: -1, Why: choice.Why, Status: 404, Flags: "NR", Details: detailNotFound}}

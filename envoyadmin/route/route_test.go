@@ -226,17 +226,23 @@ func TestATableOfStarAloneTakesARequestWithoutHost(t *testing.T) {
 	}
 }
 
-func TestVHDSIsUndeterminedAndNamed(t *testing.T) {
-	rc := parse(t, `{"name":"rc","vhds":{"config_source":{"ads":{}}},"virtual_hosts":[{"name":"a","domains":["a.com"],"routes":[{"match":{"prefix":"/"},"route":{"cluster":"c"}}]}]}`, &routev3.RouteConfiguration{})
-	req := get("/")
-	req.Authority = "b.com"
-	d := route.NewTable(rc).Route(req)
-	if ways(d) != "1 undetermined" || !strings.Contains(d.Outcomes[0].Why, "rc/b.com") {
-		t.Errorf("%+v", d.Outcomes[0])
+func TestAVirtualHostThatVHDSMayBringIsNamed(t *testing.T) {
+	host := func(domain, prefix string) string {
+		return `{"name":"v","domains":["` + domain + `"],"routes":[{"match":{"prefix":"` + prefix + `"},"route":{"cluster":"c"}}]}`
 	}
-	req.Authority = "a.com"
-	if got := ways(route.NewTable(rc).Route(req)); got != "1 c" {
-		t.Errorf("%s", got)
+	for _, c := range []struct{ name, table, authority, want, onDemand string }{
+		{"a host that is there", `"vhds":{"config_source":{"ads":{}}},"virtual_hosts":[` + host("a.com", "/") + `]`, "a.com", "1 c", ""},
+		{"a host that is not", `"vhds":{"config_source":{"ads":{}}},"virtual_hosts":[` + host("a.com", "/") + `]`, "B.com:80", "1 no_virtual_host", "rc/b.com:80"},
+		{"a host that * takes", `"vhds":{"config_source":{"ads":{}}},"virtual_hosts":[` + host("*", "/") + `]`, "b.com", "1 c", ""},
+		{"a host without a route", `"vhds":{"config_source":{"ads":{}}},"virtual_hosts":[` + host("a.com", "/x") + `]`, "a.com", "1 no_route", "rc/a.com"},
+		{"a table without VHDS", `"virtual_hosts":[` + host("a.com", "/") + `]`, "b.com", "1 no_virtual_host", ""},
+	} {
+		req := get("/")
+		req.Authority = c.authority
+		d := route.NewTable(parse(t, `{"name":"rc",`+c.table+`}`, &routev3.RouteConfiguration{})).Route(req)
+		if got := ways(d); got != c.want || d.Outcomes[0].OnDemand != c.onDemand {
+			t.Errorf("%s: %s on demand %q, want %s %q", c.name, got, d.Outcomes[0].OnDemand, c.want, c.onDemand)
+		}
 	}
 }
 

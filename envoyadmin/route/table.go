@@ -1,6 +1,8 @@
 package route
 
 import (
+	"strings"
+
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 
 	"github.com/hoptrail/hoptrail/envoyadmin/matcher"
@@ -34,7 +36,17 @@ func (t *Table) Choose(req *matcher.Request) HostChoice {
 
 // Decide matches the request in the chosen virtual host, which the caller decoded; vh is nil where Choose found none.
 func (t *Table) Decide(req *matcher.Request, choice HostChoice, vh *routev3.VirtualHost) Decision {
-	return t.decide(req, choice, vh)
+	d := t.decide(req, choice, vh)
+	if t.Config.GetVhds() != nil {
+		// OnDemandRouteUpdate::handleMissingRoute asks only where no route was found; the name is that of
+		// VhdsSubscription::domainNameToAlias.
+		for i := range d.Outcomes {
+			if o := &d.Outcomes[i]; (o.Kind == NoVirtualHost || o.Kind == NoRoute) && req.Authority != "" {
+				o.OnDemand = t.Config.GetName() + "/" + strings.ToLower(req.Authority)
+			}
+		}
+	}
+	return d
 }
 
 // Route is Choose and Decide for a table whose Config holds its virtual hosts.
