@@ -3,6 +3,7 @@ package live
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"maps"
@@ -201,6 +202,11 @@ var quietOnce sync.Once
 func quiet() {
 	klog.LogToStderr(false)
 	klog.SetOutput(io.Discard)
+	var flags flag.FlagSet
+	klog.InitFlags(&flags)
+	// Errors go to stderr, whatever the output is, up to a threshold that only a
+	// flag sets. The name and the value are klog's own: it cannot fail.
+	_ = flags.Set("stderrthreshold", "FATAL")
 }
 
 func (s *Source) clear() {
