@@ -206,10 +206,8 @@ func (w *walker) attach(p *proxy) {
 	}
 	for _, head := range p.heads() {
 		for _, l := range lines {
-			line := LogLine{Raw: l.entry.Raw, Fields: l.entry.Fields(), Traced: true, Because: l.because, At: timestamp(l.entry.Start())}
-			for _, flag := range l.entry.Flags() {
-				line.Flags = append(line.Flags, explainFlag(flag))
-			}
+			line := logLine(l.entry)
+			line.Traced, line.Because = true, l.because
 			head.hop.Logs = append(head.hop.Logs, line)
 		}
 		state, missing := OK, ""
@@ -232,6 +230,15 @@ func (w *walker) attach(p *proxy) {
 			head.hop.check("access log", state, said+missing)
 		}
 	}
+}
+
+// logLine is a line as the report has it.
+func logLine(e accesslog.Entry) LogLine {
+	line := LogLine{Raw: e.Raw, Fields: e.Fields(), At: timestamp(e.Start())}
+	for _, flag := range e.Flags() {
+		line.Flags = append(line.Flags, explainFlag(flag))
+	}
+	return line
 }
 
 func matchedPart(e accesslog.Entry) string {

@@ -17,6 +17,9 @@ type Tracer struct {
 	// one more thing that could not be read. Otherwise it ends the trace with an
 	// [InputError], as suits a file that a person can mend.
 	Lenient bool
+	// Logs, when set, is made to read what the proxies on the path log after the
+	// trace.
+	Logs *LogReader
 	// MaxHops bounds the number of hops; 0 means 512.
 	MaxHops int
 	// MaxPaths bounds the number of paths listed; 0 means 64.

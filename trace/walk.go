@@ -96,7 +96,11 @@ func (t *Tracer) trace(ctx context.Context, target Target) (*Report, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	return w.report(root), w.err
+	r := w.report(root)
+	if w.err == nil && t.Logs != nil {
+		t.Logs.keep(w)
+	}
+	return r, w.err
 }
 
 // request is the flow as the user asks for it, before its name is resolved.

@@ -60,7 +60,9 @@ func thisMachine(ctx context.Context) (map[string][]byte, map[string]error, erro
 }
 
 // follow reads the logs of the proxies on the path of r as they are written,
-// every replica's at the same time, until ctx ends.
+// every replica's at the same time, until ctx ends. The lines are parsed, and
+// those of requests like the traced one marked, as the latest trace would have
+// done; a line without a time has that of its arrival.
 func (s *source) follow(ctx context.Context, r *trace.Report, sink func(tui.FollowLine)) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -78,7 +80,7 @@ func (s *source) follow(ctx context.Context, r *trace.Report, sink func(tui.Foll
 				mu.Lock()
 				defer mu.Unlock()
 				if ctx.Err() == nil {
-					sink(tui.FollowLine{Proxy: ns + "/" + name, Hop: h.ID, Line: trace.LogLine{Raw: string(line)}})
+					sink(s.followed(ns+"/"+name, string(line)))
 				}
 			})
 			if err != nil && ctx.Err() == nil {
@@ -88,4 +90,12 @@ func (s *source) follow(ctx context.Context, r *trace.Report, sink func(tui.Foll
 	}
 	wg.Wait()
 	return context.Cause(ctx)
+}
+
+func (s *source) followed(pod, line string) tui.FollowLine {
+	hop, l := s.logs.Read(pod, line)
+	if l.At == "" {
+		l.At = time.Now().UTC().Format(time.RFC3339Nano)
+	}
+	return tui.FollowLine{Proxy: pod, Hop: hop, Line: l}
 }

@@ -75,6 +75,7 @@ func askOnScreen(ctx context.Context, s *streams, o *outputOptions, src *source,
 		},
 	}
 	if src.live() {
+		src.logs = new(trace.LogReader)
 		session.Follow = src.follow
 	} else {
 		session.NoFollow = "a snapshot has no log that grows"

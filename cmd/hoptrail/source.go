@@ -21,7 +21,8 @@ type source struct {
 	path  string // of --snapshot
 	close func() error
 
-	cluster *live.Source // nil for files
+	cluster *live.Source     // nil for files
+	logs    *trace.LogReader // of followed logs; nil where none are
 }
 
 // live says whether the source is a running platform.
