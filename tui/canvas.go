@@ -349,7 +349,8 @@ func restEmpty(ss []span) bool {
 }
 
 // wrap breaks a line of spans into lines of at most w cells, at blanks where
-// there are any; continuation lines are indented.
+// there are any, else between the parts of a name; continuation lines are
+// indented.
 func wrap(ss []span, w, indent int) [][]span {
 	if w < 4 {
 		w = 4
@@ -382,6 +383,8 @@ func wrap(ss []span, w, indent int) [][]span {
 				head = head[:i]
 			} else if i < 0 && room < w-indent && room < w/3 && width(strings.SplitN(text, " ", 2)[0]) <= w-indent {
 				head, tail = "", text // the word fits the next line whole
+			} else if i = strings.LastIndexAny(head, "/|,;:&?=-_."); i >= len(head)/2 && i < len(head)-1 {
+				head, tail = head[:i+1], head[i+1:]+tail // a name breaks between its parts
 			}
 			line = append(line, span{head, s.st})
 			out = append(out, line)

@@ -19,7 +19,8 @@ type logRow struct {
 	proxy    string
 	line     *trace.LogLine
 	followed bool
-	hopID    string      // of followed lines
+	hopID    string      // of followed lines, in the report of when they came
+	hopKey   string      // of followed lines: what that hop is called in every run
 	raw      *FollowLine // of followed lines: before masking
 }
 
@@ -34,6 +35,14 @@ func newLogRow(l *trace.LogLine, hop int, proxy string) logRow {
 	}
 	return row
 }
+
+// lineID tells two lines of a proxy apart.
+type lineID struct {
+	at         int64
+	proxy, raw string
+}
+
+func (r *logRow) id() lineID { return lineID{r.at, r.proxy, r.line.Raw} }
 
 func compareTime(a, b int64) int {
 	switch {

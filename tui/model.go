@@ -32,6 +32,8 @@ type active struct {
 	events     chan Event
 	reading    string
 	cancelling bool
+	told       bool       // all its events have come
+	result     *tracedMsg // came before the last of them
 }
 
 // pane is a scrolled list: the row at its top and the one under the cursor.
@@ -118,6 +120,7 @@ type model struct {
 	followGen int
 	followed  []logRow
 	dropped   int
+	reported  map[lineID]bool // the lines of the report, while lines are followed
 
 	search     input
 	query      string
@@ -536,6 +539,9 @@ func (m *model) progress(msg eventsMsg) tea.Cmd {
 		}
 	}
 	if msg.closed {
+		if t.told = true; t.result != nil {
+			return m.traced(*t.result)
+		}
 		return nil
 	}
 	return waitEvents(t, m.mask())
@@ -544,6 +550,10 @@ func (m *model) progress(msg eventsMsg) tea.Cmd {
 func (m *model) traced(msg tracedMsg) tea.Cmd {
 	t := m.tracing
 	if t == nil || t.gen != msg.gen {
+		return nil
+	}
+	if !t.told { // commands run side by side: what the trace told of comes yet
+		t.result = &msg
 		return nil
 	}
 	m.tracing = nil
@@ -834,7 +844,7 @@ func (m *model) rebuildLog() tea.Cmd {
 	if len(m.followed) > 0 {
 		m.followed = slices.Clone(m.followed) // a search may still read the old ones
 		for i := range m.followed {
-			m.followed[i].hop = m.hopOf(&m.followed[i])
+			m.place(&m.followed[i])
 		}
 	}
 	m.mergeLog()
@@ -846,21 +856,48 @@ func (m *model) mergeLog() {
 	if m.view != nil {
 		base = m.view.logs
 	}
-	rows := mergeByTime(base, m.followed)
+	// What was followed may be in the report of a later trace, too.
+	m.reported = nil
+	followed := m.followed
+	if len(followed) > 0 || m.following != nil {
+		m.reported = make(map[lineID]bool, len(base))
+		for i := range base {
+			m.reported[base[i].id()] = true
+		}
+		followed = m.unreported(followed)
+	}
+	rows := mergeByTime(base, followed)
 	m.log.rows = rows[:len(rows):len(rows)] // what is appended to it is its own
 }
 
-func (m *model) hopOf(r *logRow) int {
+// unreported are the rows that the report on the screen does not have.
+func (m *model) unreported(rows []logRow) []logRow {
+	has := func(r logRow) bool { return m.reported[r.id()] }
+	if !slices.ContainsFunc(rows, has) {
+		return rows
+	}
+	return slices.DeleteFunc(slices.Clone(rows), has)
+}
+
+// place finds the hop of a followed line in the report on the screen.
+func (m *model) place(r *logRow) {
+	r.hop = -1
 	if m.view == nil {
-		return -1
+		return
 	}
-	if i, ok := m.view.index[r.hopID]; ok {
-		return i
+	i, ok := m.view.byKey[r.hopKey]
+	if !ok && r.hopKey == "" {
+		i, ok = m.view.index[r.hopID]
 	}
-	if i, ok := m.view.byProxy[r.proxy]; ok {
-		return i
+	if !ok {
+		i, ok = m.view.byProxy[r.proxy]
 	}
-	return -1
+	if ok {
+		r.hop = i
+		if r.hopKey == "" && r.hopID != "" {
+			r.hopKey = m.view.keys[i]
+		}
+	}
 }
 
 // selectLog picks the lines of the hop, or of the path, that pass the filter.
@@ -900,7 +937,7 @@ func (m *model) followLines(msg followMsg) tea.Cmd {
 		})...)
 	}
 	for i := range msg.rows {
-		msg.rows[i].hop = m.hopOf(&msg.rows[i])
+		m.place(&msg.rows[i])
 	}
 	m.followed = insertByTime(m.followed, msg.rows)
 	if n := len(m.followed) - maxFollowed; n > maxFollowed/10 {
@@ -913,7 +950,7 @@ func (m *model) followLines(msg followMsg) tea.Cmd {
 	}
 	before := m.log.len()
 	tail := m.tabs[tabLogs].cur >= before-1
-	m.log.rows = insertByTime(m.log.rows, msg.rows)
+	m.log.rows = insertByTime(m.log.rows, m.unreported(msg.rows))
 	cmds = append(cmds, m.selectLog())
 	if m.stick && tail {
 		m.tabs[tabLogs].cur = max(0, m.log.len()-1)
@@ -1000,7 +1037,7 @@ func (m *model) toggleFollow() tea.Cmd {
 		cancel()
 		return followEndMsg{gen, err}
 	}
-	cmd := m.selectLog()
+	cmd := m.rebuildLog()
 	m.tabs[tabLogs].cur = max(0, m.log.len()-1)
 	return tea.Batch(cmd, work, waitLines(gen, ch, m.mask()))
 }

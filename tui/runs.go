@@ -61,8 +61,12 @@ func prepare(r *trace.Report, mask *privacy.Masker) *prepared {
 	}
 	for i := range p.r.Hops {
 		h := &p.r.Hops[i]
+		proxy := h.Detail.Pod
+		if proxy == "" {
+			proxy = h.Subject.String()
+		}
 		for j := range h.Logs {
-			p.logs = append(p.logs, newLogRow(&h.Logs[j], i, h.Subject.String()))
+			p.logs = append(p.logs, newLogRow(&h.Logs[j], i, proxy))
 		}
 	}
 	slices.SortStableFunc(p.logs, func(a, b logRow) int { return compareTime(a.at, b.at) })

@@ -113,12 +113,13 @@ func TestCtrlCCancelsTheTraceFirstAndLeavesThen(t *testing.T) {
 	done := make(chan tea.Msg, 1)
 	go func() { done <- batch[0]() }()
 	<-started
-	m.Update(batch[1]())
+	_, more := m.Update(batch[1]())
 	if _, cmd := m.Update(key("ctrl+c")); cmd != nil {
 		t.Fatal("the first ctrl-c already leaves")
 	}
 	d.has("CANCELLING", "ctrl-c again leaves")
 	m.Update(<-done)
+	m.Update(more())
 	d.has("CANCELLED", "r traces again", "simple.baihl.io is 192.168.170.137")
 	if m.tracing != nil {
 		t.Fatal("the trace is still under way")
@@ -769,7 +770,7 @@ func TestQuitLeavesTheReport(t *testing.T) {
 	if v := d.m.View(); v.AltScreen || v.Content != "" {
 		t.Error("something is drawn after quitting")
 	}
-	if r := newDriver(t, failing(t, errors.New("x")), 80, 24, utf8Env).m.report(); r != nil {
+	if r := newDriver(t, failing(sample(t, "fault"), errors.New("x")), 80, 24, utf8Env).m.report(); r != nil {
 		t.Error("a report without an answer")
 	}
 }

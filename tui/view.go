@@ -228,21 +228,22 @@ func (m *model) bannerRows() [][]span {
 	}
 	r := m.view.r
 	st := verdictState(r.Verdict)
-	rows := [][]span{{{g.state[st] + " " + verdictWord(r.Verdict), th.state(st)}}}
 	f := m.mainFinding()
-	if f != nil && !strings.Contains(r.Summary, f.Code) {
-		rows[0] = append(rows[0], span{" " + clean(f.Code), th.title})
-	}
+	text, titled := headline(r, f)
+	rows := [][]span{{{g.state[st] + " " + verdictWord(r.Verdict), th.state(st)}}}
+	where := ""
 	if f != nil {
+		where = clean(f.Code)
 		if i, ok := m.view.index[f.Hop]; ok {
-			for k, j := range m.path {
-				if j == i {
-					rows[0] = append(rows[0], span{fmt.Sprintf(" hop %d", k+1), th.title})
-				}
+			if k := slices.Index(m.path, i); k >= 0 {
+				where += fmt.Sprintf(" hop %d", k+1)
 			}
 		}
+		if r.Verdict != trace.Reachable {
+			rows[0] = append(rows[0], span{" " + where, th.title})
+		}
 	}
-	rows[0] = append(rows[0], span{"  " + clean(r.Summary), 0})
+	rows[0] = append(rows[0], span{"  " + text, 0})
 	if len(m.changed)+len(m.gone) > 0 {
 		text := fmt.Sprintf("  %s %d hops changed since %s", g.changed, len(m.changed), m.since)
 		if len(m.gone) > 0 {
@@ -250,49 +251,84 @@ func (m *model) bannerRows() [][]span {
 		}
 		rows = append(rows, []span{{text, th.warn}})
 	}
-	if f != nil {
-		why := clean(f.Title)
-		if f.Detail != "" {
-			why += ": " + strings.Join(lines(f.Detail, 8), " ")
+	unread := ""
+	if n := len(r.Collected.NotRead); n > 0 {
+		unread = fmt.Sprintf("i not read (%d)  ", n)
+	}
+	if f == nil {
+		notes := "  "
+		if r.Verdict == trace.Reachable {
+			notes = "  no finding  "
 		}
-		lead := []span{{"  Why  ", th.dim}}
-		body := wrap([]span{{why, 0}}, max(20, m.w-9), 0)
-		for i := range min(2, len(body)) {
-			line := body[i]
-			if i == 1 {
-				lead = []span{{"       ", 0}}
-				for _, more := range body[2:] {
-					line = append(line, span{" ", 0})
-					line = append(line, more...)
-				}
-			}
-			rows = append(rows, append(lead, line...))
-			if m.h < 20 || len(rows) > 2 {
-				break
+		if notes += unread; strings.TrimSpace(notes) != "" {
+			rows = append(rows, []span{{notes, th.dim}})
+		}
+		return rows
+	}
+	lead, why := "  Why  ", clean(f.Title)
+	if titled && f.Detail != "" {
+		why = ""
+	}
+	if r.Verdict == trace.Reachable {
+		lead, why = "  Note ", where+" "+clean(f.Title)
+	}
+	if f.Detail != "" {
+		if why != "" {
+			why += ": "
+		}
+		why += strings.Join(lines(f.Detail, 8), " ")
+	}
+	body := wrap([]span{{why, 0}}, max(20, m.w-9), 0)
+	for i := range min(2, len(body)) {
+		line := body[i]
+		if i == 1 {
+			lead = "       "
+			for _, more := range body[2:] {
+				line = append(line, span{" ", 0})
+				line = append(line, more...)
 			}
 		}
-		if len(f.Fix) > 0 {
-			n := 0
-			for _, f := range r.Findings {
-				n += len(f.Fix)
-			}
-			more := ""
-			if n > 1 {
-				more = fmt.Sprintf("f fixes (%d)  ", n)
-			}
-			fix := []span{{"  Fix  ", th.dim}}
-			room := max(10, m.w-9-width(more)-2)
-			text := pad(clean(f.Fix[0]), min(room, width(clean(f.Fix[0]))), g.ellipsis)
-			rows = append(rows, append(fix, span{text, th.cmd}, span{"  " + more, th.dim}))
+		rows = append(rows, append([]span{{lead, th.dim}}, line...))
+		if m.h < 20 || len(rows) > 2 {
+			break
 		}
-	} else if r.Verdict == trace.Reachable {
-		notes := "no finding"
-		if n := len(r.Collected.NotRead); n > 0 {
-			notes += fmt.Sprintf("%s%d not read (i)", g.sep, n)
-		}
-		rows = append(rows, []span{{"  " + notes, th.dim}})
+	}
+	n := 0
+	for _, f := range r.Findings {
+		n += len(f.Fix)
+	}
+	more := unread
+	if n > 1 {
+		more = fmt.Sprintf("f fixes (%d)  ", n) + unread
+	}
+	switch {
+	case len(f.Fix) > 0:
+		room := max(10, m.w-9-width(more)-2)
+		text := pad(clean(f.Fix[0]), min(room, width(clean(f.Fix[0]))), g.ellipsis)
+		rows = append(rows, []span{{"  Fix  ", th.dim}, {text, th.cmd}, {"  " + more, th.dim}})
+	case more != "":
+		rows = append(rows, []span{{"       " + more, th.dim}})
 	}
 	return rows
+}
+
+// headline is the summary of a report without what stands beside it in the
+// banner: the question, the verdict, the code of the finding and where its hop
+// is. titled says that it holds the finding's title.
+func headline(r *trace.Report, f *trace.Finding) (text string, titled bool) {
+	text = clean(r.Summary)
+	if rest, ok := strings.CutPrefix(text, clean(r.Target.Raw)+" is "+clean(string(r.Verdict))); ok {
+		text = strings.TrimLeft(rest, ": ")
+	}
+	if f == nil {
+		return text, false
+	}
+	code, title := clean(f.Code), clean(f.Title)
+	if i := strings.Index(text, code+" "+title); i >= 0 {
+		return text[:i] + title, true
+	}
+	text = strings.Replace(text, " ("+code+")", "", 1)
+	return text, strings.Contains(text, title)
 }
 
 // growing says whether what is drawn is a path not yet at its end.
@@ -891,13 +927,22 @@ func (m *model) drawFooter() {
 	}
 }
 
-// drawKeys shows the bindings with a short name, as many as fit.
+// drawKeys shows the bindings with a short name, as many as fit. The way out is
+// always among them.
 func (m *model) drawKeys(r rect, contexts []keyContext) {
 	x := r.x + 1
 	end := r.x + r.w - 1
-	reserve := 0
+	out := []string{"close", "cancel"}
 	if contexts[0] == ctxMain {
-		reserve = width("? help  q quit")
+		out = []string{"help", "quit"}
+	}
+	reserve := -2
+	for _, ctx := range contexts {
+		for i := range m.table {
+			if b := &m.table[i]; b.ctx == ctx && slices.Contains(out, b.short) {
+				reserve += width(b.show()) + 1 + width(b.short) + 2
+			}
+		}
 	}
 	draw := func(b *binding) bool {
 		short := b.short
@@ -919,7 +964,7 @@ func (m *model) drawKeys(r rect, contexts []keyContext) {
 			if b.ctx != ctx || b.short == "" {
 				continue
 			}
-			if reserve > 0 && (b.short == "help" || b.short == "quit") {
+			if slices.Contains(out, b.short) {
 				last = append(last, b)
 				continue
 			}
