@@ -57,6 +57,11 @@ func (m *model) draw() *canvas {
 			title += fmt.Sprintf(", one of %d ways", len(m.view.r.Paths))
 		}
 		c.rule(r.x, r.y, r.w, m.g.hrule, title, m.th.frame, m.focusStyle(!m.detailFocus || !m.detailShown()))
+		if what := m.slow(); what != "" {
+			if at := 2 + width(title) + 3; r.w-at > 12 {
+				c.text(r.x+at, r.y, r.w-at-2, what+" ", m.th.warn)
+			}
+		}
 	}
 	if !m.lay.path.empty() {
 		m.drawPath(m.lay.path)
@@ -343,6 +348,15 @@ func (m *model) doing() string {
 		return "working out the next hop"
 	}
 	return "starting"
+}
+
+// slow is what a trace under way is at, when it takes its time and the path on
+// the screen is that of the run before.
+func (m *model) slow() string {
+	if m.tracing == nil || m.growing() || m.view == nil || m.now().Sub(m.tracing.started) < time.Second {
+		return ""
+	}
+	return m.g.spinner[m.frame%len(m.g.spinner)] + " " + m.doing()
 }
 
 // staleText says that what is drawn is of an earlier run.
