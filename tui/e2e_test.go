@@ -27,7 +27,11 @@ var programs = sync.OnceValues(func() (map[string]string, error) {
 	out := map[string]string{}
 	for name, pkg := range map[string]string{"hoptrail": "../cmd/hoptrail", "replay": "./e2e/replay"} {
 		out[name] = filepath.Join(dir, name)
-		if b, err := exec.Command("go", "build", "-trimpath", "-o", out[name], pkg).CombinedOutput(); err != nil {
+		args := []string{"build", "-trimpath", "-o", out[name]}
+		if raceEnabled {
+			args = append(args, "-race")
+		}
+		if b, err := exec.Command("go", append(args, pkg)...).CombinedOutput(); err != nil {
 			return nil, fmt.Errorf("go build %s: %w\n%s", pkg, err, b)
 		}
 	}
@@ -78,10 +82,20 @@ func newTerm(t *testing.T, w, h int) *term {
 	t.Cleanup(func() {
 		_ = exec.Command("tmux", "-S", x.sock, "kill-server").Run()
 		os.RemoveAll(run)
+		// With go test -race the programs are built so, too.
+		races, err := filepath.Glob(filepath.Join(x.dir, "race.*"))
+		if err != nil {
+			t.Error(err)
+		}
+		for _, name := range races {
+			found, err := os.ReadFile(name)
+			t.Errorf("a data race (%v):\n%s", err, found)
+		}
 	})
 	env := []string{
 		"PATH=" + os.Getenv("PATH"), "HOME=" + x.dir, "HISTFILE=", "LANG=C.UTF-8", "LC_ALL=C.UTF-8", "PS1=ready> ", "HOPTRAIL=" + bins["hoptrail"],
 		"REPLAY=" + bins["replay"], "SAMPLES=" + samples, "TMPDIR=" + x.dir,
+		"GORACE=log_path=" + filepath.Join(x.dir, "race"),
 	}
 	cmd := exec.Command("tmux", "-S", x.sock, "-f", "/dev/null", "-u", "new-session", "-d", "-x", fmt.Sprint(w), "-y", fmt.Sprint(h), "-c", x.dir, "bash", "--norc", "--noprofile", "-i")
 	cmd.Env = env
@@ -143,6 +157,22 @@ func (x *term) until(what string, ok func(string) bool) string {
 		}
 		time.Sleep(20 * time.Millisecond)
 	}
+}
+
+// settle is the screen when two looks at it are the same.
+func (x *term) settle() string {
+	x.t.Helper()
+	last := x.screen()
+	for range 200 {
+		time.Sleep(25 * time.Millisecond)
+		now := x.screen()
+		if now == last {
+			return now
+		}
+		last = now
+	}
+	x.t.Fatalf("the screen does not settle:\n%s", last)
+	return ""
 }
 
 // sh types a command line into the shell.
@@ -243,86 +273,132 @@ func TestTmuxDemoWorldsOpenAndLeaveTheirVerdict(t *testing.T) {
 	}
 }
 
+// TestTmuxEveryKeyIsPressed presses every key of the table where it means
+// something, and sees the screen change.
 func TestTmuxEveryKeyIsPressed(t *testing.T) {
-	x := newTerm(t, 120, 40)
-	leave := map[string]bool{"q": true, "Q": true, "ctrl+c": true}
-	pressed := map[keyContext]int{}
+	x := newTerm(t, 100, 24)
+	pressed := map[keyContext]map[string]bool{}
+	mark := func(c keyContext, k string) {
+		if pressed[c] == nil {
+			pressed[c] = map[string]bool{}
+		}
+		pressed[c][k] = true
+	}
+	// Where a key is pressed, and what brings one there: nothing open and the first
+	// run is where all begin. The names are those of the bindings.
+	opened := map[keyContext][]string{
+		ctxWays: {"B"}, ctxList: {"c"}, ctxPage: {"?"}, ctxForm: {"E"}, ctxPalette: {":"}, ctxLine: {"/", "e"},
+	}
+	before := map[string][]string{
+		"Moving/back": {"tab"}, "Moving/scroll detail down": {"2"}, "Moving/scroll detail up": {"2", "J", "J"},
+		"Looking/tab summary": {"2"}, "Looking/logs of all hops": {"4"}, "Looking/filter lines": {"4"}, "Asking/earlier run": {"]"},
+		"ways/all ways": {"ctrl+g", "b"},
+		"list/up":       {"j"}, "list/first": {"j"}, "list/page up": {"G"},
+		"page/up": {"j"}, "page/first": {"j"}, "page/page up": {"G"},
+		"form/previous field": {"tab"}, "form/next known value": {"tab"}, "form/previous known value": {"tab"},
+		"palette/up": {"down"},
+	}
+	names := map[keyContext]string{ctxWays: "ways", ctxList: "list", ctxPage: "page", ctxForm: "form", ctxPalette: "palette", ctxLine: "line"}
+	// What the screen must show after a key; of the others that it changes.
+	signs := map[string][]string{
+		"Looking/tab evidence": {"[2 "}, "Looking/tab config": {"[3 "}, "Looking/tab logs": {"[4 "}, "Looking/tab alternatives": {"[5 "}, "Looking/tab summary": {"[1 "},
+		"Looking/branches": {"Branches at hop"}, "Looking/all ways": {"All ways"}, "Looking/fixes": {"─ Fixes"}, "Looking/what was read": {"What was read"},
+		"Looking/follow logs": {"FOLLOW", "/line/"}, "Looking/wrap": {"wrapping is"}, "Looking/find": {" /"}, "Looking/filter lines": {" &"},
+		"Asking/edit the question": {"Edit the question"}, "Asking/live": {"LIVE 5s"}, "Asking/freeze": {"FROZEN"}, "Asking/runs": {"─ Runs"},
+		"Taking it away/copy": {"─ Copy"}, "Taking it away/export": {"─ Export"}, "Taking it away/privacy": {"PRIVACY", "ip-"},
+		"The screen/palette": {"─ Do "}, "The screen/help": {"─ Keys"}, "The screen/theme": {"theme"},
+		"ways/compare": {"─ Compare"}, "ways/all ways": {"All ways"}, "list/choose": {"copied "}, "list/copy": {"copied "}, "page/copy": {"copied "},
+		"form/ask": {"Path ", "[1 "},
+	}
+	// What is to be pressed once more to undo it.
+	undo := map[string]bool{"follow logs": true, "wrap": true, "YAML or JSON": true, "live": true, "freeze": true, "privacy": true, "ASCII": true}
+
+	start := func() {
+		x.calm()
+		for range 50 {
+			if strings.Contains(x.screen(), " #1 ") {
+				break
+			}
+			x.press("[")
+			x.settle()
+		}
+		x.press("1", "g", "j", "j")
+		x.settle()
+	}
 	x.run("$REPLAY -follow 5ms -dir . $SAMPLES/branches.json $SAMPLES/ingress.json", 0, func() {
 		x.wait("DEGRADED")
 		x.press("r")
 		x.wait("REACHABLE", "#2")
-		open := map[keyContext]struct {
-			keys []string
-			sign string
-		}{
-			ctxMain: {nil, "http://"}, ctxWays: {[]string{"["}, "DEGRADED"}, ctxList: {[]string{"c"}, "─ Copy"}, ctxPage: {[]string{"?"}, "─ Keys"},
-			ctxForm: {[]string{"E"}, "Edit the question"}, ctxPalette: {[]string{":"}, "─ Do "}, ctxLine: {[]string{"/"}, "cancel"},
-		}
 		for _, b := range keyTable() {
+			where := names[b.ctx]
+			if b.ctx == ctxMain {
+				where = b.group
+			}
+			where += "/" + b.name
 			for _, k := range b.keys {
-				if b.ctx == ctxMain && leave[k] || k == "ctrl+z" { // these have tests of their own
+				switch b.name {
+				case "quit", "quit with report", "interrupt", "suspend": // these leave: below
 					continue
 				}
-				// From the same place each time: nothing open, the first tab.
-				x.calm()
-				x.press("]", "1")
-				switch b.ctx {
-				case ctxMain:
-				case ctxWays:
-					x.press("[")
-					x.wait("DEGRADED")
-					x.press("B")
-					x.wait("All ways")
-				case ctxLine:
-					x.press("/")
-				default:
-					x.press(open[b.ctx].keys...)
-					x.wait(open[b.ctx].sign)
+				start()
+				x.press(opened[b.ctx]...)
+				x.press(before[where]...)
+				was := x.settle()
+				if b.name == "redraw" { // something else has written to the terminal
+					x.tmux("run-shell", "printf 'a line of another program' > #{pane_tty}")
+					x.wait("a line of another program")
+					x.press(k)
+					x.gone("a line of another program")
+					mark(b.ctx, k)
+					continue
 				}
 				x.press(k)
 				if k == "esc" {
-					time.Sleep(300 * time.Millisecond)
+					time.Sleep(100 * time.Millisecond) // or it would begin a sequence with the next
 				}
-				pressed[b.ctx]++
-				switch {
-				case b.ctx == ctxMain && k == "F":
-					x.wait("FOLLOW", "/line/")
-					x.press("F")
-					x.gone("FOLLOW")
-				case b.ctx == ctxMain && k == "L":
-					x.wait("LIVE")
-					x.press("L")
-					x.gone("LIVE")
-				case b.ctx == ctxMain && k == "space":
-					x.wait("FROZEN")
-					x.press("space")
-					x.gone("FROZEN")
-				case b.ctx == ctxMain && k == "p":
-					x.wait("PRIVACY")
-					x.press("p")
-					x.gone("PRIVACY")
-				case b.ctx == ctxMain && (k == "u" || k == "w"):
+				x.until(fmt.Sprintf("what %s (%s) does %s: %q", keyName(k), b.name, where, signs[where]), func(s string) bool {
+					for _, sign := range signs[where] {
+						if !strings.Contains(s, sign) {
+							return false
+						}
+					}
+					return s != was
+				})
+				mark(b.ctx, k)
+				if b.ctx == ctxMain && undo[b.name] {
 					x.press(k)
-				case b.ctx == ctxForm && k == "enter":
-					x.wait("Path ")
+					x.settle()
 				}
 			}
 		}
 		x.calm()
-		x.press("ctrl+g")
-		x.wait("Path ", "q quit")
 		x.press("q")
+		x.wait("VERDICT degraded")
+		mark(ctxMain, "q")
 	})
-	for _, c := range contextTitles {
-		if pressed[c.ctx] == 0 {
-			t.Errorf("no key was pressed %s", c.title)
-		}
-	}
 	x.run("$REPLAY $SAMPLES/fault.json", 0, func() {
 		x.wait("UNREACHABLE")
+		x.press("ctrl+z")
+		x.wait("Stopped")
+		mark(ctxMain, "ctrl+z")
+		x.sh("fg")
+		x.wait("UNREACHABLE", "q quit")
 		x.press("Q")
 		x.wait("HOP 6  cluster", "VERDICT unreachable")
+		mark(ctxMain, "Q")
 	})
+	x.run("$REPLAY $SAMPLES/fault.json", 130, func() {
+		x.wait("UNREACHABLE")
+		x.press("ctrl+c")
+		mark(ctxMain, "ctrl+c")
+	})
+	for _, b := range keyTable() {
+		for _, k := range b.keys {
+			if !pressed[b.ctx][k] {
+				t.Errorf("%s was not pressed, which is to %s", keyName(k), b.help)
+			}
+		}
+	}
 }
 
 func TestTmuxSuspendAndResume(t *testing.T) {

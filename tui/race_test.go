@@ -1,0 +1,6 @@
+//go:build race
+
+package tui
+
+// raceEnabled says that the tests look for data races.
+const raceEnabled = true
