@@ -69,10 +69,12 @@ func (m *model) problem(by int) tea.Cmd {
 	for n := 1; n <= len(m.path); n++ {
 		k := ((m.list.cur+by*n)%len(m.path) + len(m.path)) % len(m.path)
 		if problem(&m.view.r.Hops[m.path[k]]) {
+			if k == m.list.cur {
+				m.say(trace.Skipped, "the other hops of this path are OK")
+			}
 			return m.goHop(k)
 		}
 	}
-	m.say(trace.OK, "every hop of this path is OK")
 	return nil
 }
 
@@ -188,11 +190,24 @@ func (m *model) toggleLive() tea.Cmd {
 		m.say(trace.Skipped, "live is off")
 		return nil
 	}
+	cmd := m.latest()
 	m.say(trace.OK, "tracing every %s", everyText(m.every))
 	if m.tracing != nil || m.frozen {
-		return nil // it goes on when this one has ended
+		return cmd // it goes on when this one has ended
 	}
-	return m.startTrace()
+	return tea.Batch(cmd, m.startTrace())
+}
+
+// again traces the question once more; its answer is what is to be seen.
+func (m *model) again() tea.Cmd { return tea.Batch(m.latest(), m.startTrace()) }
+
+// latest leaves the earlier run that is on the screen, unless that is frozen.
+func (m *model) latest() tea.Cmd {
+	if n := len(m.runs) - 1; !m.frozen && m.shown >= 0 && m.shown != n {
+		m.shown = n
+		return m.show()
+	}
+	return nil
 }
 
 func (m *model) toggleFreeze() tea.Cmd {

@@ -290,10 +290,10 @@ func TestTmuxEveryKeyIsPressed(t *testing.T) {
 		ctxWays: {"B"}, ctxList: {"c"}, ctxPage: {"?"}, ctxForm: {"E"}, ctxPalette: {":"}, ctxLine: {"/", "e"},
 	}
 	before := map[string][]string{
-		"Moving/back": {"tab"}, "Moving/scroll detail down": {"2"}, "Moving/scroll detail up": {"2", "J", "J"},
+		"Moving/back": {"tab"}, "Moving/scroll detail down": {"G"}, "Moving/scroll detail up": {"G", "J", "J"},
 		"Looking/tab summary": {"2"}, "Looking/logs of all hops": {"4"}, "Looking/filter lines": {"4"}, "Asking/earlier run": {"]"},
-		"ways/all ways": {"ctrl+g", "b"},
-		"list/up":       {"j"}, "list/first": {"j"}, "list/page up": {"G"},
+		"ways/all ways": {"ctrl+g", "b"}, "ways/compare": {"j"},
+		"list/up": {"j"}, "list/first": {"j"}, "list/page up": {"G"},
 		"page/up": {"j"}, "page/first": {"j"}, "page/page up": {"G"},
 		"form/previous field": {"tab"}, "form/next known value": {"tab"}, "form/previous known value": {"tab"},
 		"palette/up": {"down"},

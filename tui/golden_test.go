@@ -116,6 +116,14 @@ func half(d *driver) {
 	d.m.Update(tickMsg{d.m.gen})
 }
 
+// again is a trace that takes its time while the path of the run before is shown.
+func again(d *driver) {
+	d.m.startTrace() // its commands are not run
+	at := d.m.now()
+	d.m.now = func() time.Time { return at.Add(12300 * time.Millisecond) }
+	d.m.Update(eventsMsg{gen: d.m.gen, events: []Event{{Reading: "nodes/baihl-master/iptables-save.txt"}}})
+}
+
 // view is a state of the screen that has a golden.
 type view struct {
 	name string
@@ -187,6 +195,7 @@ func views() []view {
 		{name: "privacy", keys: []string{"p"}},
 		{name: "hostile", s: of("hostile")},
 		{name: "tracing", setup: half},
+		{name: "tracing-again", setup: again},
 		{name: "cancelled", s: func(report func(string) *trace.Report) Session {
 			return stoppingAt(1, context.Canceled, report("fault"))
 		}},

@@ -104,6 +104,18 @@ func noPath(m *model) string {
 	return ""
 }
 
+func noProblem(m *model) string {
+	if why := noPath(m); why != "" || m.query != "" {
+		return why
+	}
+	for _, i := range m.path {
+		if problem(&m.view.r.Hops[i]) {
+			return ""
+		}
+	}
+	return "every hop of this path is OK"
+}
+
 func noReport(m *model) string {
 	if r := m.current(); r == nil || r.raw == nil || m.view == nil {
 		return "there is no finished trace on the screen"
@@ -175,11 +187,11 @@ func keyTable() []binding {
 		},
 		{
 			ctx: ctxMain, group: move, keys: []string{"n"}, name: "next problem", short: "problem",
-			help: "next match while searching, else the next hop that is not OK", run: func(m *model) tea.Cmd { return m.problem(1) }, off: noPath,
+			help: "next match while searching, else the next hop that is not OK", run: func(m *model) tea.Cmd { return m.problem(1) }, off: noProblem,
 		},
 		{
 			ctx: ctxMain, group: move, keys: []string{"N"}, name: "previous problem",
-			help: "previous match or problem", run: func(m *model) tea.Cmd { return m.problem(-1) }, off: noPath,
+			help: "previous match or problem", run: func(m *model) tea.Cmd { return m.problem(-1) }, off: noProblem,
 		},
 
 		{
@@ -265,7 +277,7 @@ func keyTable() []binding {
 
 		{
 			ctx: ctxMain, group: ask, keys: []string{"r"}, name: "trace again", short: "retrace",
-			help: "trace again now", run: (*model).startTrace, off: busy,
+			help: "trace again now", run: (*model).again, off: busy,
 		},
 		{
 			ctx: ctxMain, group: ask, keys: []string{"E"}, name: "edit the question", short: "edit",

@@ -161,7 +161,16 @@ func TestARetraceMarksWhatChangedAndKeepsTheSelection(t *testing.T) {
 
 func TestARunThatEarlierWasLookedAtStaysWhileNewOnesCome(t *testing.T) {
 	d := newDriver(t, changedRuns(t), 120, 40, utf8Env)
-	d.press("r", "[", "r").has("EARLIER 2 newer", "#1")
+	d.press("L").has("#2", "LIVE 5s").press("[").has("EARLIER 1 newer", "#1")
+	d.fire(liveMsg{})
+	d.has("EARLIER 2 newer", "LIVE 5s", "#1").press("L", "space", "r").has("FROZEN 3 newer", "#1")
+	d.press("space").has("#4").lacks("EARLIER")
+}
+
+func TestWhoTracesAgainWantsToSeeIt(t *testing.T) {
+	d := newDriver(t, changedRuns(t), 120, 40, utf8Env)
+	d.press("r", "[").has("EARLIER 1 newer", "#1").press("r").has("#3").lacks("EARLIER")
+	d.press("[", "L").has("#4", "LIVE 5s").lacks("EARLIER")
 }
 
 func TestTheRingOfRunsIsBounded(t *testing.T) {

@@ -59,7 +59,7 @@ func (m *model) draw() *canvas {
 		c.rule(r.x, r.y, r.w, m.g.hrule, title, m.th.frame, m.focusStyle(!m.detailFocus || !m.detailShown()))
 		if what := m.slow(); what != "" {
 			if at := 2 + width(title) + 3; r.w-at > 12 {
-				c.text(r.x+at, r.y, r.w-at-2, what+" ", m.th.warn)
+				c.text(r.x+at, r.y, r.w-at-2, " "+what+" ", m.th.warn)
 			}
 		}
 	}
@@ -115,6 +115,9 @@ func (m *model) drawHeader() {
 	if m.following != nil {
 		add("FOLLOW", m.th.title)
 	}
+	if m.live && !m.frozen {
+		add("LIVE "+everyText(m.every), m.th.ok|bold)
+	}
 	switch {
 	case m.frozen && len(m.runs) > 0 && m.shown < len(m.runs)-1:
 		add(fmt.Sprintf("FROZEN %d newer", len(m.runs)-1-m.shown), m.th.warn|bold)
@@ -122,8 +125,6 @@ func (m *model) drawHeader() {
 		add("FROZEN", m.th.warn|bold)
 	case m.shown >= 0 && m.shown < len(m.runs)-1:
 		add(fmt.Sprintf("EARLIER %d newer", len(m.runs)-1-m.shown), m.th.warn|bold)
-	case m.live:
-		add("LIVE "+everyText(m.every), m.th.ok|bold)
 	}
 	if r := m.current(); r != nil {
 		add(fmt.Sprintf("#%d", r.n), m.th.dim)
