@@ -63,7 +63,7 @@ func (r *run) networkFilters(w *way, b *chainBody) {
 				return
 			}
 			w.out.Terminal = "http_connection_manager"
-			w.out.Extra.AccessLogs = b.hcm.GetAccessLog()
+			w.out.Extra.StatPrefix, w.out.Extra.AccessLogs = b.hcm.GetStatPrefix(), b.hcm.GetAccessLog()
 			r.http(w, b)
 			return
 		case short == "network.tcp_proxy.v3.TcpProxy":
@@ -73,7 +73,7 @@ func (r *run) networkFilters(w *way, b *chainBody) {
 				return
 			}
 			w.out.Terminal = "tcp_proxy"
-			w.out.Extra.AccessLogs = b.tcp.GetAccessLog()
+			w.out.Extra.StatPrefix, w.out.Extra.AccessLogs = b.tcp.GetStatPrefix(), b.tcp.GetAccessLog()
 			r.tcp(w, b.tcp, tcpCluster, step)
 			return
 		case strings.HasPrefix(short, "network.rbac."):

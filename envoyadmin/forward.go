@@ -260,7 +260,7 @@ func (r *run) list(w *way, c *cluster, s sending, hosts []upstreamHost, share []
 		name, sock := c.socketFor(h)
 		e := Endpoint{
 			Address: h.address, Health: h.health, Weight: h.weight, Probability: share[i], Priority: h.priority, Locality: h.locality,
-			Hostname: h.hostname, TransportSocket: name, Why: h.why, TLS: sock.tls,
+			Hostname: h.hostname, TransportSocket: name, Why: h.why, TLS: sock.tls, Counters: h.stats,
 		}
 		if sock.unknown == "" && c.config.GetTransportSocketMatcher() == nil {
 			m := sock.tls && sock.clientCert

@@ -81,6 +81,9 @@ type Endpoint struct {
 	Why             string  `json:"why,omitempty"` // why it is out: failed_outlier_check ...
 
 	Labels map[string]string `json:"-"` // the endpoint's envoy.lb metadata
+	// Counters are what /clusters counted of it since the proxy knows it: cx_total,
+	// cx_connect_fail, rq_error ... A zero may be absent; nil where it was not read.
+	Counters map[string]uint64 `json:"-"`
 }
 
 // UpstreamRequest is the request as it leaves for the upstream.
@@ -175,6 +178,7 @@ type Extra struct {
 	TunnelTo        string // tcp_proxy tunneling_config.hostname
 	CircuitBreakers string
 
-	AccessLogs         []*accesslogv3.AccessLog // of the connection manager or TCP proxy that serves the call
+	StatPrefix         string                   // of the connection manager or TCP proxy that serves the call
+	AccessLogs         []*accesslogv3.AccessLog // of the same
 	ListenerAccessLogs []*accesslogv3.AccessLog
 }

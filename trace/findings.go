@@ -46,6 +46,8 @@ type finding struct {
 	// one rule with the same text are one.
 	same string
 	also []*node // the other hops of it
+	// what was counted that speaks for it, in words
+	counted []string
 }
 
 // report files a fault at a hop. The detail says what is wrong in this case.
@@ -108,6 +110,7 @@ func (w *walker) findings(root *node) []*finding {
 		}
 		(&rules[i]).run(w, g, &all)
 	}
+	(&inquiry{walker: w, root: g.root, all: &all, graph: g}).confirm(all)
 	order := g.order
 	suppress(all, g)
 	rank := map[Severity]int{SeverityError: 0, SeverityWarning: 1, SeverityInfo: 2}
@@ -191,12 +194,15 @@ func (w *walker) listed(all []*finding) []Finding {
 		}
 		var also []string
 		for _, n := range f.also {
-			if s := string(n.hop.Kind) + " " + n.hop.Subject.Name; !slices.Contains(also, s) {
+			if s := string(n.hop.Kind) + " " + n.hop.Subject.Name; n.hop.Subject != f.node.hop.Subject && !slices.Contains(also, s) {
 				also = append(also, s)
 			}
 		}
 		if len(also) > 0 {
 			r.Detail += " (and so at " + strings.Join(also, ", ") + ")"
+		}
+		if len(f.counted) > 0 {
+			r.Detail += "; counted: " + strings.Join(f.counted, ", ")
 		}
 		for _, id := range f.evidence {
 			if renamed, ok := w.renamed[id]; ok {

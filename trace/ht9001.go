@@ -4,15 +4,21 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/hoptrail/hoptrail/envoyadmin"
 	"github.com/hoptrail/hoptrail/envoyadmin/accesslog"
+	"github.com/hoptrail/hoptrail/iptables"
 )
 
-// ht9001 names log lines of requests like the traced one that took another way
-// than the configuration read predicts. Only the latest line of a proxy counts:
-// older ones may be from before a change.
+// ht9001 names what was observed and contradicts what was predicted: log lines of
+// requests like the traced one that took another way than the configuration read
+// predicts, connections that a node really sent elsewhere, an endpoint that no
+// connection ever came about to. Of a log only the latest line of a proxy counts,
+// and only where it is not older than the configuration.
 func ht9001(q *inquiry) {
+	q.kind(q.sentElsewhere, KindNode)
+	q.neverConnected()
 	for _, p := range q.proxiesInOrder() {
 		var latest *accesslog.Entry
 		for i := range p.lines {
@@ -21,7 +27,7 @@ func ht9001(q *inquiry) {
 				latest = &l.entry
 			}
 		}
-		if latest == nil {
+		if latest == nil || p.changedSince(latest.Start()) {
 			continue
 		}
 		if slices.ContainsFunc(p.hops, func(n *node) bool { return entered(n, *latest) && conditional(n) }) || q.outcomeDiffers(p, *latest) {
@@ -68,6 +74,81 @@ func ht9001(q *inquiry) {
 			"compare the replicas: istioctl proxy-status")
 		q.proof(f, Observed, p.pod.query(AreaProxy, accessLog), latest.Raw, seen)
 	}
+}
+
+// changedSince says whether the listener or the route table by which the request
+// goes was updated after the time: a line from before tells of another
+// configuration.
+func (p *proxy) changedSince(t time.Time) bool {
+	newer := func(updated string) bool {
+		at, err := time.Parse(time.RFC3339, updated)
+		return err == nil && at.After(t)
+	}
+	for _, n := range p.hops {
+		o := n.facts.outcome
+		if o == nil {
+			continue
+		}
+		if slices.ContainsFunc(p.dump.Listeners(), func(l envoyadmin.ListenerInfo) bool { return l.Name == o.Listener && newer(l.LastUpdated) }) ||
+			slices.ContainsFunc(p.dump.Routes(), func(r envoyadmin.RouteTable) bool { return r.Name == o.RouteConfig && newer(r.LastUpdated) }) {
+			return true
+		}
+	}
+	return false
+}
+
+// sentElsewhere names answered connections like the traced one that a node sends
+// to an address which its rules do not send to now.
+func (q *inquiry) sentElsewhere(n *node) {
+	to, by := seenFlows(n)
+	if len(to) == 0 || len(n.hop.Detail.DNAT) == 0 || slices.ContainsFunc(n.facts.packets.Outcomes, func(o iptables.Outcome) bool { return len(o.Unknown) > 0 }) {
+		return
+	}
+	var others, lines []string
+	for _, target := range to {
+		if slices.Contains(n.hop.Detail.DNAT, target) || answered(by[target]) == 0 {
+			continue
+		}
+		others = append(others, target)
+		for _, c := range by[target] {
+			if !c.Unreplied && len(lines) < maxSeen {
+				lines = append(lines, c.Text)
+			}
+		}
+	}
+	if len(others) == 0 {
+		return
+	}
+	f := q.report(n, fmt.Sprintf("node %s has answered connections to %s that go to %s, and its rules send new ones to %s", n.hop.Subject.Name, n.facts.flow.dst, strings.Join(others, ", "), strings.Join(n.hop.Detail.DNAT, ", ")),
+		"a connection keeps the address it was given when it began: clients that hold one open (keep-alive, pools) still reach the old one; let them connect again, or",
+		fmt.Sprintf("on node %s: conntrack -L -p %s --orig-dst %s   # are they old, or new?", n.hop.Subject.Name, n.facts.flow.proto, n.facts.flow.dst.Addr()))
+	q.proof(f, Observed, n.facts.netns.query("conntrack.txt"), strings.Join(lines, "\n"), others[0][:strings.LastIndexByte(others[0], ':')])
+}
+
+// neverConnected names endpoints that all is predicted to be well with, and that
+// no connection of their proxy ever came about to.
+func (q *inquiry) neverConnected() {
+	if q.explained() {
+		return // the counter confirms what was found
+	}
+	reached := reachedBy(q.root)
+	q.kind(func(n *node) {
+		e := n.facts.endpoint
+		if e == nil || !reached[n] || n.hop.State != OK && n.hop.State != Warn || e.Probability == 0 {
+			return
+		}
+		words := failingHost(e)
+		if words == "" || slices.ContainsFunc(n.facts.proxy.lines, func(l observedLine) bool {
+			return l.entry.UpstreamHost() == e.Address && l.entry.Status() != 0 && len(l.entry.Flags()) == 0
+		}) {
+			return
+		}
+		p := n.facts.proxy.pod
+		f := q.report(n, fmt.Sprintf("%s: %s, and nothing in the configuration read says why", p, words),
+			fmt.Sprintf("kubectl -n %s exec %s -c %s -- pilot-agent request GET clusters | grep -F %s   # does cx_connect_fail still rise?", p.namespace, p.name, n.facts.pod.proxy.Container, Quote(e.Address)),
+			"look at what stands between that was not read: the CNI's own policies, a firewall of the node or the network, the application's own limits")
+		f.effect = Degraded
+	}, KindEndpoint)
 }
 
 // conditional says whether a route asks for more than the path: a header, a

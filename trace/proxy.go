@@ -550,10 +550,11 @@ func (t *stepTree) upstream(o *envoyadmin.Outcome, e *envoyadmin.Endpoint, addr 
 
 // hostStatus returns the host's entry of /clusters as it was printed.
 func (p *proxy) hostStatus(cluster, address string) string {
-	host, port, ok := strings.Cut(address, ":")
-	if !ok || host == "" {
+	at, err := netip.ParseAddrPort(address)
+	if err != nil {
 		return ""
 	}
+	host, port := at.Addr().String(), strconv.Itoa(int(at.Port()))
 	if p.statuses == nil {
 		p.statuses = hostStatuses(p.files[clusters])
 	}

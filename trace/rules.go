@@ -45,7 +45,7 @@ var rules = []rule{
 	{code: "HT5002", title: "cluster has no endpoint", severity: SeverityError, reads: "EDS, EndpointSlice, selector and subset labels", find: ht5002},
 	{code: "HT5003", title: "endpoints ejected or unhealthy", severity: SeverityError, reads: "health flags in /clusters, outlier detection", find: ht5003},
 	{code: "HT5004", title: "Envoy's endpoints differ from the EndpointSlices", severity: SeverityError, reads: "EDS against EndpointSlices", find: ht5004},
-	{code: "HT5005", title: "circuit breaker overflow", severity: SeverityError, reads: "UO in the log, circuit_breakers", find: ht5005},
+	{code: "HT5005", title: "circuit breaker overflow", severity: SeverityError, reads: "UO in the log, circuit_breakers, overflow counters and open breakers", find: ht5005},
 	{code: "HT5006", title: "route timeout", severity: SeverityError, reads: "UT in the log, the route's timeout", find: ht5006},
 	{code: "HT5007", title: "idle keep-alive race", severity: SeverityError, reads: "UC within milliseconds in the log", find: ht5007},
 	{code: "HT6001", title: "mutual TLS mismatch between client and server", severity: SeverityError, reads: "transport socket for the endpoint against the server's chain and PeerAuthentication", suppresses: []string{"HT3003", "HT3006"}, find: ht6001},
@@ -62,7 +62,7 @@ var rules = []rule{
 	{code: "HT8001", title: "application does not listen there", severity: SeverityError, reads: "sockets in the Pod", find: ht8001},
 	{code: "HT8002", title: "container is not ready", severity: SeverityError, reads: "container statuses", suppresses: []string{"HT5003", "HT5002"}, find: ht8002},
 	{code: "HT8003", title: "HTTP/1.0 client refused", severity: SeverityError, reads: "low_version", suppresses: []string{"HT4009"}, find: ht8003},
-	{code: "HT9001", title: "the log shows another way than the configuration predicts", severity: SeverityWarning, reads: "the latest log line beside the predicted hop", find: ht9001},
+	{code: "HT9001", title: "the log shows another way than the configuration predicts", severity: SeverityWarning, reads: "the latest log line, the connection table and counters beside the predicted hop", find: ht9001},
 	{code: "HT9002", title: "access log is off or hides needed fields", severity: SeverityWarning, reads: "accessLogFile, the format's operators", find: ht9002},
 }
 

@@ -69,6 +69,7 @@ type facts struct {
 	socketsRead bool // an empty list is an answer too
 	policies    []k8s.PolicyVerdict
 	wantedPort  int // the port a missing cluster asks of the Service
+	counted     []counted
 }
 
 func (t *Tracer) trace(ctx context.Context, target Target) (*Report, error) {
@@ -89,6 +90,10 @@ func (t *Tracer) trace(ctx context.Context, target Target) (*Report, error) {
 	root := w.resolve(f)
 	if w.err == nil {
 		w.joinLogs(root)
+	}
+	if w.err == nil {
+		w.joinCounters(root)
+		w.joinConntrack(root)
 	}
 	if w.err != nil {
 		return nil, w.err

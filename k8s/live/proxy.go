@@ -26,7 +26,7 @@ var adminPaths = map[string]string{
 	"certs.json":       "/certs",
 	"server_info.json": "/server_info",
 	// Only the counters that prove a finding: a gateway has tens of thousands.
-	"stats.txt": "/stats?usedonly&filter=" + url.QueryEscape(`update_(rejected|failure|success|attempt)|version_text|pending_overflow|cx_overflow|retry_overflow|ejections_active|cx_connect_(fail|timeout)|ssl\.(fail|connection_error)|no_filter_chain_match|downstream_pre_cx_timeout|listener_create_failure|rbac\.(allowed|denied)`),
+	"stats.txt": "/stats?usedonly&filter=" + url.QueryEscape(`update_(rejected|failure|success|attempt)|version_text|pending_overflow|cx_overflow|retry_overflow|ejections_active|cx_connect_(fail|timeout)|ssl\.(fail|connection_error)|no_filter_chain_match|downstream_pre_cx_timeout|listener_create_failure|(rbac|jwt_authn|ext_authz)\.denied|rbac\.allowed|\.no_(route|cluster)$|rq_(direct_response|redirect)$|cx_none_healthy|upstream_rq_timeout|cx_destroy_remote_with_active_rq|secrets_not_ready|cx_protocol_error|aborts_injected|circuit_breakers\.(default|high)\.(cx|rq|rq_pending)_open`),
 }
 
 // proxyFile reads one answer of an Envoy, or its log.
