@@ -4,6 +4,31 @@ package envoyadmin
 type priorityState struct {
 	hosts, healthy, degraded, excluded int
 	overprovisioning                   int // percent; 0 is Envoy's 140
+
+	weights *priorityWeights // with weighted_priority_health, in place of the numbers, for availability alone
+}
+
+// priorityWeights add up the weights of one priority's hosts; total leaves out
+// the excluded ones.
+type priorityWeights struct{ total, healthy, degraded int }
+
+// availability is how much of the load a priority can take, in percent.
+func (s *priorityState) availability() (healthy, degraded int) {
+	total, h, d := s.hosts-s.excluded, s.healthy, s.degraded
+	if total <= 0 {
+		return 0, 0
+	}
+	if w := s.weights; w != nil {
+		total, h, d = w.total, w.healthy, w.degraded
+	}
+	f := s.overprovisioning
+	if f == 0 {
+		f = 140
+	}
+	if total <= 0 {
+		return 0, 0
+	}
+	return min(100, f*h/total), min(100, f*d/total)
 }
 
 // priorityLoad is how load spreads over priorities, in percent.
@@ -30,15 +55,8 @@ func spread(state []priorityState, threshold int) priorityLoad {
 	}
 	health, degraded := make([]int, n), make([]int, n)
 	total := 0
-	for i, s := range state {
-		if c := s.hosts - s.excluded; c > 0 {
-			f := s.overprovisioning
-			if f == 0 {
-				f = 140
-			}
-			health[i] = min(100, f*s.healthy/c)
-			degraded[i] = min(100, f*s.degraded/c)
-		}
+	for i := range state {
+		health[i], degraded[i] = state[i].availability()
 		total += health[i] + degraded[i]
 	}
 	total = min(total, 100)

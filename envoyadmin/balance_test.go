@@ -52,6 +52,10 @@ func TestHostsShareTheLoadAsEnvoySpreadsIt(t *testing.T) {
 		{"the next priority when the first is short", ``, group(0, "", 0, lbHost("1", ok, 1, ""), lbHost("2", bad, 1, "")) + "," + group(1, "", 0, lbHost("3", ok, 1, "")), "1 0.7, 2 0, 3 0.3", ""},
 		{"degraded ones get the rest", ``, group(0, "", 0, lbHost("1", ok, 1, ""), lbHost("2", "DEGRADED", 1, "")), "1 0.7, 2 0.3", ""},
 		{"by locality", `"common_lb_config":{"locality_weighted_lb_config":{}}`, group(0, "a", 3, lbHost("1", ok, 1, ""), lbHost("2", ok, 1, "")) + "," + group(0, "b", 1, lbHost("3", ok, 1, "")), "1 0.375, 2 0.375, 3 0.25", ""},
+		{"by locality, as far as its hosts are up", `"common_lb_config":{"locality_weighted_lb_config":{}}`, group(0, "a", 1, lbHost("1", ok, 1, ""), lbHost("2", bad, 1, "")) + "," + group(0, "b", 1, lbHost("3", ok, 1, "")), "1 0.412, 2 0, 3 0.588", ""},
+		{"by locality, without more hosts than needed", `"common_lb_config":{"locality_weighted_lb_config":{}}`, overprovisioned(100, group(0, "a", 1, lbHost("1", ok, 1, ""), lbHost("2", bad, 1, ""))+","+group(0, "b", 1, lbHost("3", ok, 1, ""))), "1 0.333, 2 0, 3 0.667", ""},
+		{"the next priority, without more hosts than needed", ``, overprovisioned(100, group(0, "", 0, lbHost("1", ok, 1, ""), lbHost("2", bad, 1, ""))+","+group(1, "", 0, lbHost("3", ok, 1, ""))), "1 0.5, 2 0, 3 0.5", ""},
+		{"a priority by the weight of its hosts", ``, byWeight(group(0, "", 0, lbHost("1", ok, 1, ""), lbHost("2", bad, 6, "")) + "," + group(1, "", 0, lbHost("3", ok, 1, ""))), "1 0.2, 2 0, 3 0.8", ""},
 		{"no host at all", ``, "", "", NoEndpoint},
 		{"the subset of the criteria", `"lb_subset_config":{"subset_selectors":[{"keys":["version"]}]}`, group(0, "", 0, lbHost("1", ok, 1, `"version":"v1"`), lbHost("2", ok, 1, `"version":"v2"`)), "1 1", ""},
 		{"no fallback from an empty subset", `"lb_subset_config":{"subset_selectors":[{"keys":["version"]}]}`, group(0, "", 0, lbHost("2", ok, 1, `"version":"v2"`)), "2 0", NoEndpoint},
@@ -61,7 +65,11 @@ func TestHostsShareTheLoadAsEnvoySpreadsIt(t *testing.T) {
 	} {
 		cluster := `{"cluster":{"name":"c","type":"EDS"` + prefixed(tc.cluster) + `}}`
 		endpoints := tc.endpoints
-		dump := oneCluster(cluster, endpoints)
+		policy := ""
+		if before, after, ok := strings.Cut(endpoints, "\x00"); ok {
+			policy, endpoints = before, after
+		}
+		dump := strings.Replace(oneCluster(cluster, endpoints), `"cluster_name":"c",`, `"cluster_name":"c",`+policy, 1)
 		if endpoints == "" {
 			dump = oneCluster(`{"cluster":{"name":"c","type":"STATIC"}}`, "")
 		}
@@ -72,6 +80,82 @@ func TestHostsShareTheLoadAsEnvoySpreadsIt(t *testing.T) {
 		if tc.error == NoEndpoint && o.Flags != "UH" {
 			t.Errorf("%s: flags %s", tc.name, o.Flags)
 		}
+	}
+}
+
+// overprovisioned and byWeight put a policy in front of endpoints.
+func overprovisioned(percent int, endpoints string) string {
+	return fmt.Sprintf(`"policy":{"overprovisioning_factor":%d},`, percent) + "\x00" + endpoints
+}
+
+func byWeight(endpoints string) string {
+	return `"policy":{"weighted_priority_health":true},` + "\x00" + endpoints
+}
+
+// staticCluster is a cluster with hosts of its own, in the order of their priorities.
+func staticCluster(name, more string, priorities ...string) string {
+	var groups []string
+	for i, hosts := range priorities {
+		groups = append(groups, fmt.Sprintf(`{"priority":%d,"lb_endpoints":[%s]}`, i, hosts))
+	}
+	return fmt.Sprintf(`{"cluster":{"name":%q,"type":"STATIC","load_assignment":{"endpoints":[%s]}%s}}`, name, strings.Join(groups, ","), prefixed(more))
+}
+
+func TestAnAggregateSpreadsOverTheClustersAndEachChoosesItself(t *testing.T) {
+	const subsets = `"lb_subset_config":{"subset_selectors":[{"keys":["version"]}]}`
+	ok := func(ip, version string) string { return lbHost(ip, "HEALTHY", 1, `"version":"`+version+`"`) }
+	bad := func(ip, version string) string { return lbHost(ip, "UNHEALTHY", 1, `"version":"`+version+`"`) }
+	for _, tc := range []struct {
+		name, parts string
+		want        []string // of each way: verdict, flags, probability, shares
+	}{
+		{"the first alone where it is up", staticCluster("a", "", ok("1", "v1")) + "," + staticCluster("b", "", ok("2", "v1")), []string{"forward  1: 1 1, 2 0"}},
+		{"the second for what the first lacks", staticCluster("a", "", ok("1", "v1")+","+bad("2", "v1")) + "," + staticCluster("b", "", ok("3", "v1")), []string{"forward  1: 1 0.7, 2 0, 3 0.3"}},
+		{"the subset of each", staticCluster("a", subsets, ok("1", "v1")+","+ok("2", "v2")) + "," + staticCluster("b", "", ok("3", "v1")), []string{"forward  1: 1 1, 3 0"}},
+		{"no host of the subset where the load goes", staticCluster("a", subsets, ok("2", "v2")) + "," + staticCluster("b", subsets, ok("3", "v1")), []string{"reject UH 1: 2 0, 3 0"}},
+		{"a part of the load without a subset", staticCluster("a", subsets, ok("1", "v2")+","+bad("2", "v2")) + "," + staticCluster("b", subsets, ok("3", "v1")), []string{"reject UH 0.7: 1 0, 2 0, 3 0", "forward  0.3: 1 0, 2 0, 3 1"}},
+		{"priorities without hosts are left out", staticCluster("a", "", "", ok("1", "v1")) + "," + staticCluster("b", "", ok("2", "v1")), []string{"forward  1: 1 1, 2 0"}},
+		{"a part whose circuit breaker lets nothing pass", staticCluster("a", `"circuit_breakers":{"thresholds":[{"max_pending_requests":0}]}`, ok("1", "v1")+","+bad("2", "v1")) + "," + staticCluster("b", "", ok("3", "v1")), []string{"reject URX 0.7: 1 0, 2 0, 3 0", "forward  0.3: 1 0, 2 0, 3 1"}},
+		{"all in panic: each cluster's own hosts that are up", staticCluster("a", `"common_lb_config":{"healthy_panic_threshold":{}}`, bad("1", "v1")) + "," + staticCluster("b", "", bad("2", "v1")), []string{"reject UH 0.5: 1 0, 2 0", "forward  0.5: 1 0, 2 1"}},
+		{"none has a host", staticCluster("a", "") + "," + staticCluster("b", ""), []string{"reject UH 1: "}},
+	} {
+		aggregate := `{"cluster":{"name":"c","cluster_type":{"name":"envoy.clusters.aggregate","typed_config":{"@type":"x/envoy.extensions.clusters.aggregate.v3.ClusterConfig","clusters":["a","b"]}},"lb_policy":"CLUSTER_PROVIDED"}},`
+		res := read(t, oneCluster(aggregate+tc.parts, "")).Match(Call{Address: netip.MustParseAddrPort("9.9.9.9:80"), Protocol: TCP})
+		var got []string
+		for _, o := range res.Outcomes {
+			var list []string
+			for _, e := range o.Endpoints {
+				list = append(list, fmt.Sprintf("%s %.3g", strings.TrimSuffix(e.Address, ":80"), e.Probability))
+			}
+			got = append(got, fmt.Sprintf("%s %s %.3g: %s", o.Verdict, o.Flags, o.Probability, strings.Join(list, ", ")))
+		}
+		if !slices.Equal(got, tc.want) {
+			t.Errorf("%s:\n got %q\nwant %q\n%+v", tc.name, got, tc.want, res.Outcomes[0].Steps)
+		}
+	}
+}
+
+func TestAPriorityThatFailsInPanicTakesItsPartAlong(t *testing.T) {
+	cluster := `{"cluster":{"name":"c","type":"EDS","common_lb_config":{"zone_aware_lb_config":{"fail_traffic_on_panic":true}}}}`
+	hosts := func(priority, up, all int) string {
+		var list []string
+		for i := range all {
+			health := "HEALTHY"
+			if i >= up {
+				health = "UNHEALTHY"
+			}
+			list = append(list, lbHost(fmt.Sprintf("%d%d", priority, i), health, 1, ""))
+		}
+		return fmt.Sprintf(`{"priority":%d,"lb_endpoints":[%s]}`, priority, strings.Join(list, ","))
+	}
+	// availability 28 and 56 of 84: 34 % goes to a priority below its threshold
+	res := read(t, oneCluster(cluster, hosts(0, 1, 5)+","+hosts(1, 2, 5))).Match(Call{Address: netip.MustParseAddrPort("9.9.9.9:80"), Protocol: TCP})
+	if len(res.Outcomes) != 1 || res.Outcomes[0].Flags != "UH" {
+		t.Errorf("both below: %+v", res.Outcomes)
+	}
+	res = read(t, oneCluster(cluster, hosts(0, 1, 10)+","+hosts(1, 5, 10))).Match(Call{Address: netip.MustParseAddrPort("9.9.9.9:80"), Protocol: TCP})
+	if len(res.Outcomes) != 2 || res.Outcomes[0].Flags != "UH" || math.Abs(res.Outcomes[0].Probability-0.17) > 1e-9 || res.Outcomes[1].Verdict != Forward || math.Abs(res.Outcomes[1].Endpoints[10].Probability-0.2) > 1e-9 {
+		t.Errorf("one below: %+v", res.Outcomes)
 	}
 }
 

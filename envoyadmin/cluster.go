@@ -161,17 +161,21 @@ type balancing struct {
 	localityWeighted bool
 	subset           *subsetv3.Subset
 	hashed           bool
+	zone             zoneAware
 	unknown          string // a policy nobody here knows
 }
 
 func readBalancing(c *clusterv3.Cluster) balancing {
-	b := balancing{policy: c.GetLbPolicy().String(), panicThreshold: 50}
+	b := balancing{policy: c.GetLbPolicy().String(), panicThreshold: 50, zone: zoneDefaults()}
 	common := c.GetCommonLbConfig()
 	if t := common.GetHealthyPanicThreshold(); t != nil {
 		b.panicThreshold = min(100, int(math.Round(t.GetValue())))
 	}
 	b.localityWeighted = common.GetLocalityWeightedLbConfig() != nil
-	b.failOnPanic = common.GetZoneAwareLbConfig().GetFailTrafficOnPanic()
+	if z := common.GetZoneAwareLbConfig(); z != nil {
+		b.failOnPanic = z.GetFailTrafficOnPanic()
+		b.zone.read(&lbcommonv3.LocalityLbConfig_ZoneAwareLbConfig{RoutingEnabled: z.GetRoutingEnabled(), MinClusterSize: z.GetMinClusterSize()})
+	}
 	if s := c.GetLbSubsetConfig(); len(s.GetSubsetSelectors()) > 0 {
 		b.subset = &subsetv3.Subset{
 			FallbackPolicy: subsetv3.Subset_LbSubsetFallbackPolicy(s.GetFallbackPolicy()), DefaultSubset: s.GetDefaultSubset(),
@@ -189,8 +193,11 @@ func readBalancing(c *clusterv3.Cluster) balancing {
 		b.typed(p, 0)
 	}
 	switch b.policy {
+	case "ROUND_ROBIN", "LEAST_REQUEST", "RANDOM":
 	case "RING_HASH", "MAGLEV":
-		b.hashed = true
+		b.hashed, b.zone.off = true, true
+	default:
+		b.zone.off = true
 	}
 	return b
 }
@@ -203,6 +210,7 @@ func (b *balancing) typed(p *clusterv3.LoadBalancingPolicy, depth int) {
 	locality := func(l *lbcommonv3.LocalityLbConfig) {
 		b.localityWeighted = b.localityWeighted || l.GetLocalityWeightedLbConfig() != nil
 		b.failOnPanic = b.failOnPanic || l.GetZoneAwareLbConfig().GetFailTrafficOnPanic()
+		b.zone.read(l.GetZoneAwareLbConfig())
 	}
 	if policies := p.GetPolicies(); len(policies) > 0 {
 		x := policies[0]
@@ -279,6 +287,7 @@ type hostSet struct {
 	why              string // where they come from, or why they are not known
 	source           string
 	overprovisioning int
+	byWeight         bool // weighted_priority_health
 	drops            []*endpointv3.ClusterLoadAssignment_Policy_DropOverload
 	notes            []string
 	fromStatus       bool
@@ -318,6 +327,7 @@ func (d *Dump) readHosts(c *cluster) hostSet {
 	}
 	if la != nil {
 		set.overprovisioning = int(la.GetPolicy().GetOverprovisioningFactor().GetValue())
+		set.byWeight = la.GetPolicy().GetWeightedPriorityHealth()
 		set.drops = la.GetPolicy().GetDropOverloads()
 		set.hosts = assignment(la, c, fromConfig)
 		if leds := slices.ContainsFunc(la.GetEndpoints(), func(g *endpointv3.LocalityLbEndpoints) bool {
@@ -453,90 +463,158 @@ func addressText(a *corev3.Address) (string, netip.AddrPort) {
 	return "", netip.AddrPort{}
 }
 
-// pick is the answer of a load balancer: the share of each host.
+// pick is the answer of a load balancer: the share of each host. Shares that
+// add up to less than 1 leave requests for which no host is found.
 type pick struct {
 	share  []float64
 	panic  bool
 	reason string // why no host can be chosen
+	open   string // why the shares are not certain
 	notes  []string
 }
 
+// settings is what choosing needs to know beside the hosts.
+type settings struct {
+	overprovisioning int  // percent; 0 is Envoy's 140
+	byWeight         bool // priorities count the weights of their hosts
+	home             *home
+}
+
+func (d *Dump) settings(c *cluster, set *hostSet) settings {
+	s := settings{overprovisioning: set.overprovisioning, byWeight: set.byWeight}
+	if h := d.home(); h != nil && h.cluster != c.entry.name {
+		s.home = h
+	}
+	return s
+}
+
+// maxPriority is Envoy's own bound.
+const maxPriority = 128
+
+// priorities counts the hosts of each priority.
+func priorities(hosts []upstreamHost, s settings) []priorityState {
+	top := uint32(0)
+	for i := range hosts {
+		top = max(top, hosts[i].level())
+	}
+	state := make([]priorityState, top+1)
+	for i := range state {
+		state[i].overprovisioning = s.overprovisioning
+		if s.byWeight {
+			state[i].weights = &priorityWeights{}
+		}
+	}
+	for i := range hosts {
+		h := &hosts[i]
+		p, w := &state[h.level()], &priorityWeights{}
+		if p.weights != nil {
+			w = p.weights
+		}
+		p.hosts++
+		if h.excluded {
+			p.excluded++
+		} else {
+			w.total += int(h.weight)
+		}
+		switch {
+		case h.fit():
+			p.healthy++
+			w.healthy += int(h.weight)
+		case h.health == "degraded":
+			p.degraded++
+			w.degraded += int(h.weight)
+		}
+	}
+	return state
+}
+
+func (h *upstreamHost) level() uint32 { return min(h.priority, maxPriority) }
+
 // choose spreads one request over hosts by priority, health, locality and
 // weight.
-func (b *balancing) choose(hosts []upstreamHost, overprovisioning int) pick {
+func (b *balancing) choose(hosts []upstreamHost, s settings) pick {
 	p := pick{share: make([]float64, len(hosts))}
 	if len(hosts) == 0 {
 		p.reason = "the cluster has no hosts"
 		return p
 	}
-	top := uint32(0)
-	for _, h := range hosts {
-		top = max(top, h.priority)
-	}
-	if top > 128 {
-		top = 128 // Envoy's own bound
-	}
-	state := make([]priorityState, top+1)
-	for i := range state {
-		state[i].overprovisioning = overprovisioning
-	}
-	for _, h := range hosts {
-		s := &state[min(h.priority, top)]
-		s.hosts++
-		if h.excluded {
-			s.excluded++
-		}
-		switch h.health {
-		case "healthy", "unknown":
-			s.healthy++
-		case "degraded":
-			s.degraded++
-		}
-	}
+	state := priorities(hosts, s)
 	load := spread(state, b.panicThreshold)
 	for i := range state {
-		pr := uint32(i)
-		in := func(want func(*upstreamHost) bool) []int {
-			var out []int
-			for j := range hosts {
-				if min(hosts[j].priority, top) == pr && want(&hosts[j]) {
-					out = append(out, j)
+		b.at(&p, hosts, s, i, load.panic[i], float64(load.healthy[i])/100, float64(load.degraded[i])/100)
+	}
+	b.conclude(&p, len(hosts))
+	return p
+}
+
+// at gives the hosts of one priority their part of the load.
+func (b *balancing) at(p *pick, hosts []upstreamHost, s settings, priority int, panics bool, healthy, degraded float64) {
+	if healthy+degraded == 0 {
+		return
+	}
+	in := func(want func(*upstreamHost) bool) []int {
+		var out []int
+		for j := range hosts {
+			if int(hosts[j].level()) == priority && want(&hosts[j]) {
+				out = append(out, j)
+			}
+		}
+		return out
+	}
+	if panics {
+		p.panic = true
+		if b.failOnPanic {
+			p.reason = fmt.Sprintf("priority %d is in panic and fail_traffic_on_panic is set", priority)
+			return
+		}
+		b.share(p, hosts, in(func(*upstreamHost) bool { return true }), healthy+degraded)
+		return
+	}
+	spread := b.share
+	if b.localityWeighted {
+		spread = func(p *pick, hosts []upstreamHost, at []int, part float64) {
+			b.byLocality(p, hosts, at, part, s.overprovisioning)
+		}
+	} else if priority == 0 {
+		if share, zoned, why, open := b.zones(hosts, s.home); open != "" {
+			p.open = open
+		} else if share != nil {
+			p.notes = append(p.notes, why)
+			spread = func(p *pick, hosts []upstreamHost, at []int, part float64) {
+				b.share(p, hosts, at, part*(1-zoned))
+				found := 0.0
+				for l, of := range share {
+					members := slices.DeleteFunc(slices.Clone(at), func(i int) bool { return hosts[i].locality != l })
+					b.share(p, hosts, members, part*zoned*of)
+					if len(members) > 0 {
+						found += of
+					}
+				}
+				if found < 1-1e-9 {
+					p.reason = why + ": for the rest no host is found"
 				}
 			}
-			return out
 		}
-		healthy := func(h *upstreamHost) bool { return h.health == "healthy" || h.health == "unknown" }
-		degraded := func(h *upstreamHost) bool { return h.health == "degraded" }
-		if load.panic[i] && load.healthy[i]+load.degraded[i] > 0 {
-			p.panic = true
-			if b.failOnPanic {
-				p.reason = fmt.Sprintf("priority %d is in panic and fail_traffic_on_panic is set", i)
-				continue
-			}
-			b.share(&p, hosts, in(func(*upstreamHost) bool { return true }), float64(load.healthy[i]+load.degraded[i])/100, false)
-			continue
-		}
-		b.share(&p, hosts, in(healthy), float64(load.healthy[i])/100, b.localityWeighted)
-		b.share(&p, hosts, in(degraded), float64(load.degraded[i])/100, b.localityWeighted)
 	}
-	total := 0.0
-	for _, s := range p.share {
-		total += s
-	}
-	if total == 0 && p.reason == "" {
-		p.reason = fmt.Sprintf("none of %d hosts is healthy and the panic threshold is 0", len(hosts))
+	spread(p, hosts, in((*upstreamHost).fit), healthy)
+	spread(p, hosts, in(func(h *upstreamHost) bool { return h.health == "degraded" }), degraded)
+}
+
+// conclude says why nothing, or everything, was chosen.
+func (b *balancing) conclude(p *pick, hosts int) {
+	if sum(p.share) == 0 && p.reason == "" {
+		p.reason = fmt.Sprintf("none of %d hosts is healthy and the panic threshold is 0", hosts)
 		if b.panicThreshold > 0 {
-			p.reason = fmt.Sprintf("no host has a weight above 0 among %d", len(hosts))
+			p.reason = fmt.Sprintf("no host has a weight above 0 among %d", hosts)
 		}
 	}
 	if p.panic && p.reason == "" {
 		p.notes = append(p.notes, fmt.Sprintf("fewer than %d %% of the hosts are healthy: panic, all of them get traffic", b.panicThreshold))
 	}
-	return p
 }
 
-// share divides part among the hosts at the indexes.
-func (b *balancing) share(p *pick, hosts []upstreamHost, at []int, part float64, byLocality bool) {
+// share divides part among the hosts at the indexes by their weight.
+func (b *balancing) share(p *pick, hosts []upstreamHost, at []int, part float64) {
 	if len(at) == 0 || part == 0 {
 		return
 	}
@@ -544,48 +622,55 @@ func (b *balancing) share(p *pick, hosts []upstreamHost, at []int, part float64,
 		p.share[at[0]] += part
 		return
 	}
-	groups := map[string][]int{}
+	total := 0.0
 	for _, i := range at {
-		key := ""
-		if byLocality {
-			key = hosts[i].locality
-		}
-		groups[key] = append(groups[key], i)
+		total += float64(hosts[i].weight)
 	}
-	weights := map[string]float64{}
-	sum := 0.0
-	for _, key := range slices.Sorted(maps.Keys(groups)) {
-		w := 1.0
-		if byLocality {
-			all, fit := 0, len(groups[key])
-			for _, h := range hosts {
-				if h.locality == key && h.priority == hosts[groups[key][0]].priority && !h.excluded {
-					all++
-				}
-			}
-			w = float64(hosts[groups[key][0]].localityWeight)
-			if all > 0 {
-				w *= math.Min(1, 1.4*float64(fit)/float64(all))
-			}
-		}
-		weights[key] = w
-		sum += w
-	}
-	if sum == 0 { // no locality has a weight: Envoy does not look at localities
-		b.share(p, hosts, at, part, false)
+	if total == 0 {
 		return
 	}
-	for key, members := range groups {
-		total := 0.0
-		for _, i := range members {
-			total += float64(hosts[i].weight)
+	for _, i := range at {
+		p.share[i] += part * float64(hosts[i].weight) / total
+	}
+}
+
+// byLocality divides part among the localities by their weight, as far as
+// their hosts are up, and in each among its hosts.
+//
+//	weight × min(1, overprovisioning × hosts at the indexes / (hosts − excluded))
+//
+// Source: effectiveLocalityWeight in source/common/upstream/upstream_impl.cc.
+func (b *balancing) byLocality(p *pick, hosts []upstreamHost, at []int, part float64, overprovisioning int) {
+	if len(at) == 0 || part == 0 {
+		return
+	}
+	if overprovisioning == 0 {
+		overprovisioning = 140
+	}
+	groups := map[string][]int{}
+	for _, i := range at {
+		groups[hosts[i].locality] = append(groups[hosts[i].locality], i)
+	}
+	weights, sum := map[string]float64{}, 0.0
+	for _, l := range slices.Sorted(maps.Keys(groups)) {
+		first := &hosts[groups[l][0]]
+		all := 0
+		for i := range hosts {
+			if h := &hosts[i]; h.locality == l && h.level() == first.level() && !h.excluded {
+				all++
+			}
 		}
-		if total == 0 {
-			continue
+		if all > 0 {
+			weights[l] = float64(first.localityWeight) * math.Min(1, float64(overprovisioning)/100*float64(len(groups[l]))/float64(all))
 		}
-		for _, i := range members {
-			p.share[i] += part * weights[key] / sum * float64(hosts[i].weight) / total
-		}
+		sum += weights[l]
+	}
+	if sum == 0 { // no locality has a weight: Envoy does not look at localities
+		b.share(p, hosts, at, part)
+		return
+	}
+	for l, members := range groups {
+		b.share(p, hosts, members, part*weights[l]/sum)
 	}
 }
 

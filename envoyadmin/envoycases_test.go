@@ -219,7 +219,7 @@ func TestEnvoysLoadOfPriorities(t *testing.T) {
 			into(t, check.Expect, &want)
 			var state []priorityState
 			for _, p := range in.Priorities {
-				state = append(state, priorityState{p.Hosts, p.Healthy, p.Degraded, p.Excluded, over})
+				state = append(state, priorityState{hosts: p.Hosts, healthy: p.Healthy, degraded: p.Degraded, excluded: p.Excluded, overprovisioning: over})
 			}
 			got := spread(state, threshold)
 			if !slices.Equal(got.healthy, want.Healthy) || !slices.Equal(got.degraded, want.Degraded) || !slices.Equal(got.panic, want.Panic) {

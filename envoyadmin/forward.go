@@ -123,7 +123,7 @@ func (r *run) cluster(w *way, c *cluster, s sending, step Step) {
 		w.doubt("endpoints of %s: %s", name, set.why)
 		return
 	}
-	r.overload(c, &set, &step)
+	r.overload(c, s, &set, &step)
 	r.dropped(w, &set, &step)
 	if c.lb.subset.GetMetadataFallbackPolicy() == subsetv3.Subset_FALLBACK_LIST && s.criteria["fallback_list"] != nil {
 		step.State, step.Why = StateUnknown, joinWords(step.Why, "the subset is tried by metadata_fallback_policy FALLBACK_LIST, which is not evaluated here")
@@ -153,18 +153,33 @@ func (r *run) cluster(w *way, c *cluster, s sending, step Step) {
 	for _, i := range in {
 		hosts = append(hosts, set.hosts[i])
 	}
-	p := c.lb.choose(hosts, set.overprovisioning)
+	p := c.lb.choose(hosts, r.d.settings(c, &set))
 	for _, n := range p.notes {
 		step.Why = joinWords(step.Why, n)
+	}
+	if p.panic {
 		step.State = StateWarn
+	}
+	if c.lb.hashed {
+		step.Why = joinWords(step.Why, "picked by a hash ("+c.lb.policy+"): a client keeps its host where the route's hash policy tells clients apart")
 	}
 	if c.lb.unknown != "" {
 		w.note(fmt.Sprintf("load balancing policy %s is not known here: which host gets the request is not determined", c.lb.unknown))
 	}
-	if p.reason != "" && sum(p.share) == 0 {
+	w.note(p.open)
+	if total := sum(p.share); total < 1e-9 {
 		w.step(step)
 		r.noEndpoint(w, c, s, hosts, p.reason)
 		return
+	} else if total < 1-1e-9 {
+		n := w.fork(1 - total)
+		n.step(step)
+		r.noEndpoint(n, c, s, hosts, p.reason)
+		n.end()
+		w.out.Probability *= total
+		for i := range p.share {
+			p.share[i] /= total
+		}
 	}
 	w.step(step)
 	r.endpoints(w, c, s, hosts, p.share)
@@ -195,6 +210,10 @@ func sum(in []float64) float64 {
 // noEndpoint ends a way for which no host can be chosen; the hosts are shown.
 func (r *run) noEndpoint(w *way, c *cluster, s sending, hosts []upstreamHost, why string) {
 	r.list(w, c, s, hosts, make([]float64, len(hosts)))
+	if no := c.refuses(w.out.Terminal, s); no != nil && no.beforeHosts {
+		r.refused(w, no)
+		return
+	}
 	w.step(Step{Kind: KindEndpoint, Name: c.entry.name, Why: why, State: StateFail, Source: c.entry.path()})
 	for i, h := range hosts {
 		if i < 20 {
@@ -212,6 +231,16 @@ func (r *run) noEndpoint(w *way, c *cluster, s sending, hosts []upstreamHost, wh
 // endpoints ends a way at the hosts chosen.
 func (r *run) endpoints(w *way, c *cluster, s sending, hosts []upstreamHost, share []float64) {
 	r.list(w, c, s, hosts, share)
+	if no := c.refuses(w.out.Terminal, s); no != nil {
+		r.refused(w, no)
+		return
+	}
+	r.told(w, c, hosts, share)
+	w.settle(Forward, "", "", "")
+}
+
+// told adds the step that names the hosts chosen.
+func (r *run) told(w *way, c *cluster, hosts []upstreamHost, share []float64) {
 	var names []string
 	state := StateOK
 	for i, e := range w.out.Endpoints {
@@ -239,7 +268,6 @@ func (r *run) endpoints(w *way, c *cluster, s sending, hosts []upstreamHost, sha
 		name = w.out.Endpoints[0].Address
 	}
 	w.step(Step{Kind: KindEndpoint, Name: name, Why: why, State: state, Source: r.d.endpointSource(c)})
-	w.settle(Forward, "", "", "")
 }
 
 func (d *Dump) endpointSource(c *cluster) string {
@@ -374,51 +402,161 @@ func (r *run) originalDst(w *way, c *cluster, s sending) {
 	r.endpoints(w, c, s, []upstreamHost{h}, []float64{1})
 }
 
-// aggregate puts the priorities of its clusters one behind the other. Source:
-// source/extensions/clusters/aggregate/cluster.cc.
+// aggregate puts the priorities of its clusters one behind the other, as far as
+// they have hosts, and spreads the load over them; within one, that cluster's own
+// load balancer chooses, subsets included. A subset that is empty there is not
+// made up for elsewhere. Source: source/extensions/clusters/aggregate/cluster.cc.
 func (r *run) aggregate(w *way, c *cluster, s sending, step Step) {
 	d := r.d
-	var hosts []upstreamHost
-	var owner []*cluster
-	base := uint32(0)
-	over := 0
+	type part struct {
+		of       *cluster
+		set      hostSet
+		hosts    []upstreamHost // those of the subset
+		share    pick
+		panics   []bool
+		none     string // why the subset has no hosts
+		settings settings
+	}
+	type level struct {
+		part     *part
+		priority int
+	}
+	var parts []*part
+	var levels []level
+	var state []priorityState
 	for _, name := range c.parts {
-		part := d.cluster(name)
-		if part == nil || part.state != active || part.err != nil {
+		of := d.cluster(name)
+		if of == nil || of.state != active || of.err != nil {
 			step.Why = joinWords(step.Why, name+" does not exist")
 			continue
 		}
-		set := d.hosts(part)
+		set := d.hosts(of)
+		why := of.lb.subsetOpen(set.hosts, s.criteria)
 		if !set.known {
-			step.State, step.Why = StateUnknown, joinWords(step.Why, name+": "+set.why)
+			why = set.why
+		}
+		if why != "" {
+			step.State, step.Why = StateUnknown, joinWords(step.Why, name+": "+why)
 			w.step(step)
-			w.doubt("endpoints of %s: %s", name, set.why)
+			w.doubt("endpoints of %s: %s", name, why)
 			return
 		}
-		top := uint32(0)
-		for _, h := range set.hosts {
-			top = max(top, h.priority)
-			h.priority += base
-			hosts = append(hosts, h)
-			owner = append(owner, part)
+		r.overload(of, s, &set, &step)
+		p := &part{of: of, set: set, settings: d.settings(of, &set)}
+		in, why, ok := of.lb.subsetOf(set.hosts, s.criteria)
+		if !ok {
+			p.none = why
 		}
-		base += top + 1
-		over = max(over, set.overprovisioning)
+		for _, i := range in {
+			p.hosts = append(p.hosts, set.hosts[i])
+		}
+		p.share = pick{share: make([]float64, len(p.hosts))}
+		if len(p.hosts) > 0 {
+			p.panics = spread(priorities(p.hosts, p.settings), of.lb.panicThreshold).panic
+		}
+		parts = append(parts, p)
+		if len(set.hosts) == 0 {
+			continue
+		}
+		for i, st := range priorities(set.hosts, p.settings) {
+			if st.hosts > 0 {
+				levels, state = append(levels, level{p, i}), append(state, st)
+			}
+		}
 	}
 	step.Why = joinWords(step.Why, "of "+strings.Join(c.parts, ", "))
-	w.step(step)
-	p := c.lb.choose(hosts, over)
-	if sum(p.share) == 0 {
-		r.noEndpoint(w, c, s, hosts, p.reason)
-		return
+	load := spread(state, c.lb.panicThreshold)
+	for i, l := range levels {
+		healthy, degraded := float64(load.healthy[i])/100, float64(load.degraded[i])/100
+		if l.priority < len(l.part.panics) {
+			l.part.of.lb.at(&l.part.share, l.part.hosts, l.part.settings, l.priority, l.part.panics[l.priority], healthy, degraded)
+		}
+		if l.part.none != "" && healthy+degraded > 0 {
+			step.Why = joinWords(step.Why, fmt.Sprintf("%.4g %% go to %s: %s", 100*(healthy+degraded), l.part.of.entry.name, l.part.none))
+		}
 	}
-	r.endpoints(w, c, s, hosts, p.share)
-	for i := range w.out.Endpoints {
-		one := &way{run: r}
-		one.out.Request = w.out.Request
-		r.list(one, owner[i], s, hosts[i:i+1], p.share[i:i+1])
-		w.out.Endpoints[i] = one.out.Endpoints[0]
-		w.out.Endpoints[i].Why = joinWords(w.out.Endpoints[i].Why, "of cluster "+owner[i].entry.name)
+	reason := "none of its clusters has a host"
+	total, stopped := 0.0, 0.0
+	var hosts []upstreamHost
+	var owner []*part
+	var share []float64
+	var no *refusal
+	for _, p := range parts {
+		for _, n := range p.share.notes {
+			step.Why = joinWords(step.Why, p.of.entry.name+": "+n)
+		}
+		w.note(p.share.open)
+		part := sum(p.share.share)
+		total += part
+		if x := p.of.refuses(w.out.Terminal, s); x != nil && !x.beforeHosts && part > 0 {
+			no, stopped = x, stopped+part
+			clear(p.share.share)
+		}
+		shown := p.hosts
+		if p.none != "" {
+			shown = p.set.hosts
+		}
+		for i := range shown {
+			of := 0.0
+			if p.none == "" {
+				of = p.share.share[i]
+			}
+			hosts, owner, share = append(hosts, shown[i]), append(owner, p), append(share, of)
+		}
+	}
+	if len(hosts) > 0 {
+		reason = fmt.Sprintf("none of %d hosts can be chosen", len(hosts))
+	}
+	list := func(w *way, share []float64) {
+		w.out.Endpoints = nil
+		r.list(w, c, s, hosts, share)
+		for i := range w.out.Endpoints {
+			one := &way{run: r}
+			one.out.Request = w.out.Request
+			r.list(one, owner[i].of, s, hosts[i:i+1], share[i:i+1])
+			e := one.out.Endpoints[0]
+			e.Why = joinWords(e.Why, "of cluster "+owner[i].of.entry.name)
+			if owner[i].none != "" {
+				e.Why = joinWords(e.Why, "not in the subset")
+			}
+			w.out.Endpoints[i] = e
+		}
+	}
+	whole := w.out.Probability
+	ending := func(part float64, end func(w *way)) {
+		if part < 1e-9 {
+			return
+		}
+		n := w
+		if part < 1-1e-9 {
+			n = w.fork(1)
+			n.out.Probability = whole * part
+			w.out.Probability -= n.out.Probability
+			defer n.end()
+		}
+		n.step(step)
+		end(n)
+	}
+	nothing := make([]float64, len(hosts))
+	ending(1-total, func(n *way) { r.noEndpoint(n, c, s, hosts, reason); list(n, nothing) })
+	ending(stopped, func(n *way) { list(n, nothing); r.refused(n, no) })
+	if rest := total - stopped; rest > 1e-9 {
+		for i := range share {
+			share[i] /= rest
+		}
+		w.step(step)
+		list(w, share)
+		if no := c.refuses(w.out.Terminal, s); no != nil && no.beforeHosts {
+			r.refused(w, no)
+			return
+		}
+		r.told(w, c, hosts, share)
+		w.settle(Forward, "", "", "")
+		for _, p := range parts {
+			if p.none == "" && len(p.hosts) < len(p.set.hosts) {
+				w.miss(KindEndpoint, p.of.entry.name, fmt.Sprintf("%d of its %d hosts are not in the subset", len(p.set.hosts)-len(p.hosts), len(p.set.hosts)))
+			}
+		}
 	}
 }
 
@@ -456,75 +594,6 @@ func fraction(p *typev3.FractionalPercent) float64 {
 	default:
 		return math.Min(1, float64(p.GetNumerator())/100)
 	}
-}
-
-// limits tells the circuit breakers that are not Envoy's defaults or without
-// bound.
-func (c *cluster) limits() string {
-	var out []string
-	for _, t := range c.config.GetCircuitBreakers().GetThresholds() {
-		add := func(name string, v interface{ GetValue() uint32 }, set bool) {
-			if set && v.GetValue() != math.MaxUint32 {
-				out = append(out, fmt.Sprintf("%s %s %d", strings.ToLower(t.GetPriority().String()), name, v.GetValue()))
-			}
-		}
-		add("max_connections", t.GetMaxConnections(), t.GetMaxConnections() != nil)
-		add("max_pending_requests", t.GetMaxPendingRequests(), t.GetMaxPendingRequests() != nil)
-		add("max_requests", t.GetMaxRequests(), t.GetMaxRequests() != nil)
-		add("max_retries", t.GetMaxRetries(), t.GetMaxRetries() != nil)
-	}
-	return strings.Join(out, ", ")
-}
-
-// overload says where a circuit breaker is or was open: what /clusters and
-// /stats showed when they were read.
-func (r *run) overload(c *cluster, set *hostSet, step *Step) {
-	warn := func(format string, args ...any) {
-		step.State = StateWarn
-		step.Why = joinWords(step.Why, fmt.Sprintf(format, args...))
-	}
-	for _, t := range c.config.GetCircuitBreakers().GetThresholds() {
-		if t.GetPriority().String() != "DEFAULT" {
-			continue
-		}
-		var active, connections uint64
-		for _, h := range set.hosts {
-			active += h.stats["rq_active"]
-			connections += h.stats["cx_active"]
-		}
-		if m := t.GetMaxRequests(); m != nil && set.fromStatus && active >= uint64(m.GetValue()) {
-			warn("%d requests are active and the circuit breaker allows %d: more get UO", active, m.GetValue())
-		}
-		if m := t.GetMaxConnections(); m != nil && set.fromStatus && connections >= uint64(m.GetValue()) {
-			warn("%d connections are open and the circuit breaker allows %d", connections, m.GetValue())
-		}
-	}
-	name := c.config.GetAltStatName()
-	if name == "" {
-		name = strings.ReplaceAll(c.entry.name, ":", "_")
-	}
-	for _, priority := range []string{"default", "high"} {
-		for _, what := range []string{"cx_open", "cx_pool_open", "rq_pending_open", "rq_open", "rq_retry_open"} {
-			if v, ok := r.d.clusterStat(c, name, "circuit_breakers."+priority+"."+what); ok && v > 0 {
-				warn("circuit breaker %s.%s is open", priority, what)
-			}
-		}
-	}
-	for _, what := range []string{"upstream_rq_pending_overflow", "upstream_cx_overflow"} {
-		if v, ok := r.d.clusterStat(c, name, what); ok && v > 0 {
-			warn("%s was %d: the circuit breaker refused requests (UO)", what, v)
-		}
-	}
-}
-
-// clusterStat finds a statistic under the names a cluster may have in /stats.
-func (d *Dump) clusterStat(c *cluster, alt, what string) (uint64, bool) {
-	for _, n := range []string{alt, strings.TrimSuffix(alt, ";"), c.entry.name, strings.ReplaceAll(c.entry.name, ":", "_")} {
-		if v, ok := d.stats["cluster."+n+"."+what]; ok {
-			return v, true
-		}
-	}
-	return 0, false
 }
 
 // clustersIn lists the values of fields named cluster in raw JSON.

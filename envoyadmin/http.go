@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	"google.golang.org/protobuf/types/known/anypb"
@@ -27,6 +28,7 @@ type sending struct {
 	alpn     []string
 	http     bool
 	protocol string // downstream HTTP version
+	priority corev3.RoutingPriority
 }
 
 // http passes the connection manager.
@@ -416,7 +418,7 @@ func (r *run) act(w *way, o *route.Outcome, res *httpfilter.Result) {
 		if o.ClusterWhy != "" {
 			r.amendRoute(w, o.ClusterWhy)
 		}
-		r.forward(w, o.Cluster, sending{criteria: criteria, autoHost: o.Upstream.AutoHost, alpn: res.UpstreamALPN, http: true, protocol: r.call.HTTPVersion})
+		r.forward(w, o.Cluster, sending{criteria: criteria, autoHost: o.Upstream.AutoHost, alpn: res.UpstreamALPN, http: true, protocol: r.call.HTTPVersion, priority: o.Policy.Priority})
 		return
 	default:
 		why := o.Why
