@@ -11,7 +11,7 @@ import (
 // ht5005 names requests refused because a circuit breaker is open: more
 // connections or pending requests than the cluster may have. The log tells it,
 // else the proxy's own statistics: a breaker that is open now, or requests that
-// one refused since the proxy started.
+// one refused since the proxy started; or a limit is 0 and refuses them all.
 func ht5005(q *inquiry) {
 	q.flagged(func(p *proxy, n *node, lines []accesslog.Entry, all int) {
 		limits := ""
@@ -38,7 +38,12 @@ func ht5005(q *inquiry) {
 			}
 		}
 		limits := prefixed("; its limits are ", n.facts.outcomeText())
-		switch {
+		switch o := n.facts.outcome; {
+		case o != nil && n.hop.State == Fail && (o.Flags == "UO" || o.Flags == "URX"):
+			f := q.report(n, fmt.Sprintf("every request to %s is refused with %s: a circuit breaker is 0%s", n.hop.Detail.Name, o.Flags, limits), overflowFix(n)[:1]...)
+			if n.facts.proxy != nil {
+				q.limits(f, n.facts.proxy)
+			}
 		case len(open) > 0:
 			f := q.report(n, fmt.Sprintf("a circuit breaker of %s is open at %s: %s, and what comes more gets 503 UO%s", n.hop.Detail.Name, n.facts.proxy.pod, strings.Join(open, ", "), limits), overflowFix(n)...)
 			f.effect = Degraded

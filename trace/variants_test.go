@@ -61,6 +61,12 @@ func TestVariantsOfFaultsAreNamedToo(t *testing.T) {
 		{
 			"STRICT, and a client without a sidecar", bookinfo, nothing, asked{url: "http://10.244.1.22:9080/", from: "node:n1"}, trace.Unreachable, "HT6001", nil,
 		},
+		{
+			"a circuit breaker of 0 refuses the first request, and no log tells it yet", faultWorld("HT5005-overflow"), all(
+				text(lbGateway+"config_dump.json", `"max_pending_requests": 1,`, `"max_pending_requests": 0,`),
+				remove(lbGateway+"access.log"),
+			), getList, trace.Unreachable, "HT5005", []trace.HopKind{trace.KindCluster},
+		},
 		{"a Pod's address that no Pod has", bookinfo, nothing, asked{url: "http://10.244.1.199:9080/", from: "node:n1"}, trace.Unreachable, "HT1001", nil},
 		{
 			"a Sidecar that leaves the host out, REGISTRY_ONLY", bookinfo, all(
