@@ -131,9 +131,6 @@ func (w *way) respond(status int, location, body string) {
 // codec says whether the connection manager can read what the client speaks.
 func (r *run) codec(w *way, hcm *hcmv3.HttpConnectionManager, b *chainBody) bool {
 	c := &r.call
-	if c.ConnectOnly {
-		return true
-	}
 	fail := func(details, why string) bool {
 		s := &w.out.Steps[len(w.out.Steps)-1]
 		s.State, s.Why = StateFail, joinWords(s.Why, why)
@@ -144,6 +141,8 @@ func (r *run) codec(w *way, hcm *hcmv3.HttpConnectionManager, b *chainBody) bool
 	switch {
 	case c.TLS != NoTLS && !b.socket.tls:
 		return fail("http1.codec_error", "the client speaks TLS and the chain does not terminate it: the connection manager cannot read it")
+	case c.ConnectOnly:
+		return true
 	case c.Protocol == TCP:
 		return fail("http1.codec_error", "what the client speaks is not HTTP, and the connection manager wants HTTP")
 	case hcm.GetCodecType() == hcmv3.HttpConnectionManager_HTTP1 && c.Protocol == HTTP2:

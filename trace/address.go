@@ -76,7 +76,9 @@ func (w *walker) fromOutside(f flow) *node {
 				return n
 			case k8s.OwnerClusterIP:
 				n := w.notRoutable(f, "a ClusterIP", "Service", o.Service.Namespace, o.Service.Name)
-				w.showService(n, w.behind(o.Service, o.Port))
+				s := w.behind(o.Service, o.Port)
+				n.facts.fix = append(n.facts.fix, w.outsideAddresses(s))
+				w.showService(n, s)
 				return n
 			}
 		}
@@ -159,8 +161,36 @@ func withPort(owners []k8s.Owner, kind k8s.OwnerKind) *k8s.Owner {
 func (w *walker) notRoutable(f flow, what, kind, ns, name string) *node {
 	n := w.hop(KindService, Subject{Kind: kind, Namespace: ns, Name: name}, f)
 	n.hop.Summary = f.dst.String() + " is " + what
-	n.hop.settle(Unknown, f.dst.Addr().String()+" is "+what+" of this cluster; whether the network routes it from outside cannot be known from here (trace it --from node:NAME or pod:NS/NAME)")
+	n.hop.settle(Unknown, f.dst.Addr().String()+" is "+what+", which exists only inside the cluster: trace it --from node:NAME or pod:NAMESPACE/NAME; whether your network routes it from outside cannot be known from here")
+	from := "node:NAME"
+	nodes, err := w.cluster.Nodes(w.ctx)
+	w.refused(err)
+	if len(nodes) > 0 {
+		from = "node:" + nodes[0].Name
+	}
+	n.facts.fix = []string{"ask from inside: --from " + from + ", or --from pod:NAMESPACE/NAME as one of its clients"}
 	return w.done(n)
+}
+
+// outsideAddresses says where a Service is reached from outside of the cluster.
+func (w *walker) outsideAddresses(s *servicePort) string {
+	var at []string
+	for _, in := range s.service.Status.LoadBalancer.Ingress {
+		at = append(at, orElse(in.Hostname, in.IP))
+	}
+	at = append(at, s.service.Spec.ExternalIPs...)
+	if s.port != nil {
+		for i := range at {
+			at[i] += ":" + strconv.Itoa(int(s.port.Port))
+		}
+		if s.port.NodePort != 0 {
+			at = append(at, "any node, port "+strconv.Itoa(int(s.port.NodePort)))
+		}
+	}
+	if len(at) == 0 {
+		return "from outside " + s.service.Namespace + "/" + s.service.Name + " has no address: it has neither a load balancer nor a NodePort"
+	}
+	return "from outside it is reached at " + strings.Join(at, ", ")
 }
 
 // loadBalancer is an address that a Service has outside of the nodes: the load

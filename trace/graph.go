@@ -243,8 +243,28 @@ func (g *graph) related(a, b *node) bool {
 	return a == nil || b == nil || a == b || g.above(a)[b] || g.above(b)[a]
 }
 
-// round keeps probabilities readable and the same on every machine.
-func round(p float64) float64 { return math.Round(p*1e9) / 1e9 }
+// round keeps probabilities readable and the same on every machine. What they add
+// up to stays what it was: the largest takes what rounding leaves over.
+func round(ps []float64) []float64 {
+	const nano = 1e9
+	total, left, largest := 0.0, 0.0, 0
+	out := make([]float64, len(ps))
+	for i, p := range ps {
+		total += p
+		out[i] = math.Round(p * nano)
+		left -= out[i]
+		if p > ps[largest] {
+			largest = i
+		}
+	}
+	if left += math.Round(total * nano); len(out) > 0 {
+		out[largest] += left
+	}
+	for i := range out {
+		out[i] /= nano
+	}
+	return out
+}
 
 func percent(p float64) string {
 	s := fmt.Sprintf("%.1f", p*100)

@@ -21,7 +21,11 @@ func ht0002(q *inquiry) {
 		if len(texts) > 0 {
 			detail += ": " + strings.Join(texts, "; ")
 		}
-		f := q.report(n, detail, "look at what is quoted by hand: it decides, and cannot be decided from what was read")
+		fix := n.facts.fix
+		if len(fix) == 0 {
+			fix = []string{"look at what is quoted by hand: it decides, and cannot be decided from what was read"}
+		}
+		f := q.report(n, detail, fix...)
 		if ns := n.facts.netns; ns != nil {
 			for _, t := range texts {
 				q.proof(f, Config, ns.query(saveV4), t, t)

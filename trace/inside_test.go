@@ -208,3 +208,18 @@ func TestAFailingWayBeyondTheListedPathsCounts(t *testing.T) {
 		t.Error(fmt.Sprint("related: ", g.related(layer[0], bad), g.related(end, bad)))
 	}
 }
+
+func TestRoundedSharesAddUpToWhatTheyDid(t *testing.T) {
+	for _, c := range []struct{ in, want []float64 }{
+		{nil, []float64{}},
+		{[]float64{1}, []float64{1}},
+		{[]float64{1.0 / 3, 1.0 / 3, 1.0 / 3}, []float64{0.333333334, 0.333333333, 0.333333333}},
+		{[]float64{1.0 / 6, 2.0 / 3, 1.0 / 6}, []float64{0.166666667, 0.666666666, 0.166666667}},
+		{[]float64{0.25, 0.25}, []float64{0.25, 0.25}}, // of a hop that refuses the rest
+		{[]float64{0, 1}, []float64{0, 1}},
+	} {
+		if got := round(c.in); !slices.Equal(got, c.want) {
+			t.Errorf("%v is %v, not %v", c.in, got, c.want)
+		}
+	}
+}

@@ -32,17 +32,31 @@ func (w *walker) fromNode(f flow) *node {
 	name := f.at.name
 	return w.once("fromnode|"+f.key(), f, func() *node {
 		f := f
+		six := f.dst.Addr().Is6()
 		node, err := w.cluster.Node(w.ctx, name)
-		w.refused(err)
+		notRead := w.refused(err)
 		if w.err != nil {
 			return nil
 		}
-		if node != nil && !f.src.IsValid() {
-			f.src = netip.AddrPortFrom(nodeAddr(node, f.dst.Addr().Is6()), 0)
-		}
-		ns := w.nodeNet(name, f.dst.Addr().Is6())
+		ns := w.nodeNet(name, six)
 		if w.err != nil {
 			return nil
+		}
+		if !f.src.IsValid() {
+			if a := ownAddr(node, ns, six); a.IsValid() {
+				f.src = netip.AddrPortFrom(a, 0)
+			} else if ns.notRead == nil && notRead != nil {
+				blind := *ns // its rules are known, what it sends from is not
+				blind.notRead = notRead
+				ns = &blind
+			} else if ns.notRead == nil {
+				n := w.hop(KindNode, Subject{Kind: "Node", Name: name}, f)
+				n.facts.netns = ns
+				n.hop.Summary = "the node the request starts from"
+				// A client that has both kinds of address to choose from takes the other.
+				n.hop.settle(Unknown, "node "+name+" has no address of the family of "+f.dst.Addr().String()+"; whether the client tries it is not known")
+				return w.done(n)
+			}
 		}
 		s := w.serviceAt(f)
 		if s == nil {
@@ -53,6 +67,20 @@ func (w *walker) fromNode(f flow) *node {
 		n.to("", 1, w.nodeHop(f, ns, iptables.Output, "", s))
 		return n
 	})
+}
+
+// ownAddr is the address a node sends from, as its object says, or else the
+// addresses of its interfaces; none where neither is known.
+func ownAddr(node *k8s.Node, ns *netns, six bool) netip.Addr {
+	if node != nil {
+		return nodeAddr(node, six)
+	}
+	for _, a := range ns.host.Addrs {
+		if ip := a.Prefix.Addr(); ip.Is6() == six && ip.IsGlobalUnicast() {
+			return ip
+		}
+	}
+	return netip.Addr{}
 }
 
 // viaNode is a packet that leaves a Pod: it meets the rules of the Pod's node.
@@ -497,6 +525,9 @@ func (w *walker) deliver(f flow, from string, how delivery, s *servicePort) *nod
 		return nil
 	case how == translated && s.lists(f.dst):
 		return w.toExternal(f) // an endpoint that is no Pod: a process of a host, or an address outside
+	case owner != nil && how == untouched && owner.Name != from:
+		f.mark = 0
+		return w.atNode(f, owner.Name, s) // over the network: the rules of that node come next
 	case owner != nil:
 		return w.nodeSocket(f, owner, how == untouched && s != nil)
 	case how == translated || w.podRange(addr):

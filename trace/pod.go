@@ -103,7 +103,7 @@ func (w *walker) podHop(f flow, p *pod) *node {
 // only where those rules do not simply let the packet pass.
 func (w *walker) acrossNodes(f flow, p *pod, via place) *node {
 	name := p.obj.Spec.NodeName
-	if via.area != AreaNode || via.name == name || name == "" || p.hostNetwork() {
+	if via.area != AreaNode || via.name == name || name == "" {
 		return nil
 	}
 	ns := w.nodeNet(name, f.dst.Addr().Is6())
@@ -364,10 +364,8 @@ func (w *walker) fromPod(f flow) *node {
 			n := w.hop(KindPod, Subject{Kind: "Pod", Namespace: ref.namespace, Name: ref.name}, f)
 			n.hop.Detail.Pod = ref.String()
 			n.hop.Summary = "the Pod the request starts from"
-			if notRead != nil {
+			if notRead != nil { // else the vantage would have been refused
 				w.unread(n, notRead)
-			} else {
-				n.hop.settle(Unknown, "there is no Pod "+ref.String())
 			}
 			return w.done(n)
 		}

@@ -22,6 +22,9 @@ func summarise(t Target, r *Report, all []path) string {
 		for i := range r.Hops {
 			if h := &r.Hops[i]; h.ID == top.Hop {
 				because += " (" + string(h.Kind) + " " + h.Subject.Name + ")"
+				if r.Verdict == Undetermined && h.State == Unknown && h.Why != "" {
+					because += ": " + h.Why // that something is not known tells little: what it is
+				}
 			}
 		}
 	}

@@ -20,7 +20,7 @@ type Tracer struct {
 	// Logs, when set, is made to read what the proxies on the path log after the
 	// trace.
 	Logs *LogReader
-	// MaxHops bounds the number of hops; 0 means 512.
+	// MaxHops bounds the number of hops; 0 means 2048.
 	MaxHops int
 	// MaxPaths bounds the number of paths listed; 0 means 64.
 	MaxPaths int

@@ -39,6 +39,26 @@ func TestVariantsOfFaultsAreNamedToo(t *testing.T) {
 			), asked{url: "http://exam.com:8081/"}, trace.Unreachable, "HT1002", []trace.HopKind{trace.KindLoadBalancer, trace.KindService},
 		},
 		{
+			"the NodePort of another node, from a Pod", ingressHTTP, nothing,
+			asked{url: nodePort.url, headers: nodePort.headers, from: "pod:simple/simple-fb6498fdb-rmdg2"}, trace.Reachable, "", nil,
+		},
+		{
+			"the NodePort of another node, from a node", ingressHTTP, nothing,
+			asked{url: nodePort.url, headers: nodePort.headers, from: "node:baihl-node"}, trace.Reachable, "", nil,
+		},
+		{
+			"a node whose object was not read sends from an interface of its", ingressHTTP, func(_ testing.TB, world files) {
+				delete(world, "cluster/nodes.json")
+			}, asked{url: "http://10.96.34.201/hello", from: "node:baihl-node"}, trace.Reachable, "", nil,
+		},
+		{
+			"a node of which neither object nor interfaces were read", ingressHTTP, func(_ testing.TB, world files) {
+				delete(world, "cluster/nodes.json")
+				delete(world, "nodes/baihl-node/ip-addr.json")
+			}, asked{url: "http://10.96.34.201/hello", from: "node:baihl-node"}, trace.Undetermined, "HT0001", []trace.HopKind{trace.KindNode},
+		},
+		{"TLS, and no request yet, to a port for plain HTTP", ingressHTTP, nothing, asked{url: "tls://simple.baihl.io:31373"}, trace.Unreachable, "HT3006", []trace.HopKind{trace.KindListener}},
+		{
 			"the Pod's list of sockets is empty", ingressHTTP, func(_ testing.TB, world files) {
 				world["pods/simple/simple-fb6498fdb-rmdg2/ss.txt"] = []byte("State  Recv-Q Send-Q Local Address:Port  Peer Address:PortProcess\n")
 			}, nodePort, trace.Unreachable, "HT8001", []trace.HopKind{trace.KindApp},

@@ -16,7 +16,7 @@ import (
 )
 
 const (
-	defaultMaxHops  = 512
+	defaultMaxHops  = 2048
 	defaultMaxPaths = 64
 )
 
@@ -70,6 +70,7 @@ type facts struct {
 	policies    []k8s.PolicyVerdict
 	wantedPort  int // the port a missing cluster asks of the Service
 	counted     []counted
+	fix         []string // what to do about a hop that is undetermined
 }
 
 func (t *Tracer) trace(ctx context.Context, target Target) (*Report, error) {
@@ -86,6 +87,10 @@ func (t *Tracer) trace(ctx context.Context, target Target) (*Report, error) {
 	f, err := w.request(from)
 	if err != nil {
 		return nil, err
+	}
+	w.vantage(from)
+	if w.err != nil {
+		return nil, w.err
 	}
 	root := w.resolve(f)
 	if w.err == nil {
@@ -329,11 +334,16 @@ func (w *walker) report(root *node) *Report {
 	reached := reachedBy(root)
 	for _, n := range w.order {
 		h := n.hop
-		for _, e := range n.next {
+		shares := make([]float64, len(n.next))
+		for i, e := range n.next {
+			shares[i] = e.probability
+		}
+		shares = round(shares)
+		for i, e := range n.next {
 			if e.label == "" && len(n.next) == 1 {
 				e.label = string(e.to.hop.Kind)
 			}
-			h.Branches = append(h.Branches, Branch{Label: orElse(e.label, e.to.hop.Subject.Name), Probability: round(e.probability), To: e.to.hop.ID, State: e.to.worst(memo)})
+			h.Branches = append(h.Branches, Branch{Label: orElse(e.label, e.to.hop.Subject.Name), Probability: shares[i], To: e.to.hop.ID, State: e.to.worst(memo)})
 		}
 		if !reached[n] && h.State == OK {
 			h.State = Skipped
@@ -341,15 +351,20 @@ func (w *walker) report(root *node) *Report {
 		}
 		r.Hops = append(r.Hops, *h)
 	}
+	shares := make([]float64, 0, len(all)+1)
 	for _, p := range all {
-		out := Path{Probability: round(p.probability), Verdict: p.verdict(), Hops: []string{}}
+		shares = append(shares, p.probability)
+	}
+	shares = round(append(shares, rest))
+	for i, p := range all {
+		out := Path{Probability: shares[i], Verdict: p.verdict(), Hops: []string{}}
 		for _, n := range p.nodes {
 			out.Hops = append(out.Hops, n.hop.ID)
 		}
 		r.Paths = append(r.Paths, out)
 	}
 	if rest > 0 {
-		r.Paths = append(r.Paths, Path{Probability: round(rest), Verdict: Undetermined, Hops: []string{}})
+		r.Paths = append(r.Paths, Path{Probability: shares[len(all)], Verdict: Undetermined, Hops: []string{}})
 	}
 	r.Findings = w.listed(findings)
 	r.Verdict = effect(r.Verdict, findings)
