@@ -45,7 +45,7 @@ func ParseTarget(raw string) (Target, error) {
 	if !strings.Contains(raw, "://") {
 		ap, err := netip.ParseAddrPort(raw)
 		if err != nil || ap.Port() == 0 {
-			return t, fmt.Errorf("target %q is neither a URL (http://host/path, tcp://host:port) nor IP:port", clip(withoutUser(raw)))
+			return t, fmt.Errorf("target %q is neither a URL (http://host/path, tcp://host:port) nor IP:port%s", clip(withoutUser(raw)), meant(raw))
 		}
 		if ap.Addr().Zone() != "" {
 			return t, fmt.Errorf("target %q: a zone means something on one machine only", clip(raw))
@@ -65,6 +65,8 @@ func ParseTarget(raw string) (Target, error) {
 	t.Scheme = strings.ToLower(u.Scheme)
 	switch t.Scheme {
 	case "http", "https", "grpc", "tcp", "tls", "udp":
+	case "ws", "wss":
+		return t, fmt.Errorf("target %q: a WebSocket begins as a request: %s:// with -H 'Connection: Upgrade' -H 'Upgrade: websocket'", shown, strings.Replace(t.Scheme, "ws", "http", 1))
 	default:
 		return t, fmt.Errorf("target %q: scheme %q is none of http, https, grpc, tcp, tls, udp", shown, u.Scheme)
 	}
@@ -104,11 +106,29 @@ func ParseTarget(raw string) (Target, error) {
 	return t, nil
 }
 
+// meant says what someone may have meant who left out the scheme or the port.
+func meant(raw string) string {
+	if a, err := netip.ParseAddr(raw); err == nil && a.Zone() == "" {
+		host := raw
+		if a.Is6() {
+			host = "[" + raw + "]"
+		}
+		return fmt.Sprintf("; %s:PORT is a connection, http://%s/ a request", host, host)
+	}
+	if !strings.ContainsAny(raw, ".:/") || strings.Contains(raw, "@") {
+		return ""
+	}
+	if _, err := ParseTarget("http://" + raw); err != nil {
+		return ""
+	}
+	return "; did you mean http://" + clip(raw) + "?"
+}
+
 // withoutUser leaves a user name and password out of what was typed.
 func withoutUser(raw string) string {
 	_, rest, ok := strings.Cut(raw, "://")
 	if !ok {
-		return raw
+		return raw[strings.LastIndexByte(raw, '@')+1:]
 	}
 	end := strings.IndexAny(rest, "/?#")
 	if end < 0 {

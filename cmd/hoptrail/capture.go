@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -31,10 +32,18 @@ be read is listed on stderr and in the snapshot; that is not an error.`,
 
   # later, elsewhere
   hoptrail https://shop.example.com/cart --snapshot ticket.tar.gz`,
-		Args: cobra.ExactArgs(1),
+		Args: cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
-			if out == "" {
+			switch {
+			case len(args) != 1:
+				return oneTarget(cmd, args)
+			case out == "":
 				return errors.New("-f OUT is missing: the folder or .tar.gz to write")
+			case opts.privacy:
+				return errors.New("--privacy masks a report; what a snapshot holds is what was read (secrets are left out always)")
+			}
+			if err := cmp.Or(notNegative("timeout", opts.timeout), opts.cluster.live.check()); err != nil {
+				return err
 			}
 			target, err := opts.target(args[0])
 			if err != nil {
@@ -52,7 +61,7 @@ be read is listed on stderr and in the snapshot; that is not an error.`,
 	fs.SortFlags = false
 	fs.StringVarP(&out, "file", "f", "", "`folder or .tar.gz` to write")
 	opts.addFlags(cmd)
-	for _, name := range []string{"record", "output", "color"} {
+	for _, name := range []string{"record", "output", "color", "privacy", "ascii", "mouse", "every"} {
 		if f := fs.Lookup(name); f != nil {
 			f.Hidden = true
 		}

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"cmp"
 	"context"
+	"fmt"
 	"strings"
 	"sync"
 	"time"
@@ -32,6 +34,13 @@ func (o *liveFlags) addFlags(fs *pflag.FlagSet) {
 	fs.IntVar(&o.logTail, "log-tail", 2000, "how many `lines` of each access log are read at most")
 	fs.BoolVar(&o.nodeDebug, "node-debug", false, "create a Pod on a node whose rules cannot be read otherwise, and remove it at the end")
 	fs.StringVar(&o.nodeDebugImage, "node-debug-image", "", "`image` of that Pod (default one the node has that holds the tools)")
+}
+
+func (o *liveFlags) check() error {
+	if o.logTail < 0 {
+		return fmt.Errorf("--log-tail %d: want a number of lines", o.logTail)
+	}
+	return cmp.Or(notNegative("request-timeout", o.readTimeout), notNegative("log-since", o.logSince))
 }
 
 // liveSource returns the running cluster that kubectl's flags name. It makes no

@@ -141,5 +141,12 @@ TARGET is a URL (http, https, grpc, tcp, tls) or IP:port.`,
 		newCaptureCmd(s),
 		newVersionCmd(s),
 	)
+	root.InitDefaultCompletionCmd()
+	for _, c := range root.Commands() {
+		if c.Name() == "completion" { // cobra's own takes any word for a request for help
+			c.Short = "Print the script that completes hoptrail's commands in a shell"
+			c.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+		}
+	}
 	return root
 }

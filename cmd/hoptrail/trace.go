@@ -86,7 +86,7 @@ func (o *traceOptions) addFlags(cmd *cobra.Command) {
 func (o *outputOptions) addFlags(cmd *cobra.Command) {
 	fs := cmd.Flags()
 	fs.StringVar(&o.record, "record", "", "save everything the trace read into a `folder or .tar.gz`")
-	fs.DurationVar(&o.timeout, "timeout", 60*time.Second, "time limit of the whole trace")
+	fs.DurationVar(&o.timeout, "timeout", 60*time.Second, "time limit of the whole trace, 0 for none")
 	fs.StringVarP(&o.output, "output", "o", "", "output `format`: "+strings.Join(outputs, ", ")+" (default tui on a terminal, else text)")
 	fs.StringVar(&o.color, "color", "auto", "colour `when`: auto, always or never")
 	fs.BoolVar(&o.privacy, "privacy", false, "mask addresses, hosts and header values")
@@ -95,6 +95,13 @@ func (o *outputOptions) addFlags(cmd *cobra.Command) {
 	fs.DurationVar(&o.every, "every", 0, "trace again in the terminal UI, this long after the last trace ended")
 	_ = cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(outputs, cobra.ShellCompDirectiveNoFileComp))
 	_ = cmd.RegisterFlagCompletionFunc("color", cobra.FixedCompletions([]string{"auto", "always", "never"}, cobra.ShellCompDirectiveNoFileComp))
+}
+
+func notNegative(flag string, d time.Duration) error {
+	if d < 0 {
+		return fmt.Errorf("--%s %s: want a duration, such as 30s", flag, d)
+	}
+	return nil
 }
 
 func newTraceCmd(s *streams) *cobra.Command {
@@ -197,8 +204,14 @@ func (o *traceOptions) vantage() (string, error) {
 	return "", fmt.Errorf("--from %q: want external, node:NAME or pod:NAMESPACE/NAME", o.from)
 }
 
-// format checks -o and --color; "" is the terminal UI.
+// format checks -o and the flags beside it; "" is the terminal UI.
 func (o *outputOptions) format(s *streams) (report.Format, error) {
+	if err := notNegative("timeout", o.timeout); err != nil {
+		return "", err
+	}
+	if err := notNegative("every", o.every); err != nil {
+		return "", err
+	}
 	if !slices.Contains([]string{"auto", "always", "never"}, o.color) {
 		return "", fmt.Errorf("--color %q: want auto, always or never", o.color)
 	}
@@ -217,19 +230,30 @@ func (o *outputOptions) format(s *streams) (report.Format, error) {
 	return "", fmt.Errorf("-o %q: want one of %s", o.output, strings.Join(outputs, ", "))
 }
 
-func runTrace(cmd *cobra.Command, s *streams, opts *traceOptions, args []string) (err error) {
+// oneTarget checks that TARGET was given, and once.
+func oneTarget(cmd *cobra.Command, args []string) error {
 	switch len(args) {
 	case 1:
+		return nil
 	case 0:
 		return fmt.Errorf("no TARGET was given (see `%s --help`)", cmd.CommandPath())
-	default:
-		return fmt.Errorf("one TARGET is wanted, got %d: %s", len(args), strings.Join(args, " "))
+	}
+	return fmt.Errorf("one TARGET is wanted, got %d: %s", len(args), strings.Join(args, " "))
+}
+
+func runTrace(cmd *cobra.Command, s *streams, opts *traceOptions, args []string) (err error) {
+	if err := oneTarget(cmd, args); err != nil {
+		return err
 	}
 	target, err := opts.target(args[0])
 	if err != nil {
-		if like := cmd.Root().SuggestionsFor(args[0]); cmd.Parent() == nil && len(like) > 0 {
+		like := cmd.Root().SuggestionsFor(args[0])
+		if cmd.Parent() == nil && len(like) > 0 && args[0] != "" && like[0][0] == args[0][0] {
 			return fmt.Errorf("%w; did you mean `%s %s`?", err, cmd.CommandPath(), like[0])
 		}
+		return err
+	}
+	if err := opts.cluster.live.check(); err != nil {
 		return err
 	}
 	if _, err := opts.format(s); err != nil {
