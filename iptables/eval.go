@@ -311,7 +311,9 @@ func (h *Host) Evaluate(p Packet) Result {
 		return r
 	}
 	if reason := h.otherMode(p); reason != "" {
-		return undetermined(p, reason)
+		r := undetermined(p, reason)
+		r.Outcomes[0].Elsewhere = true
+		return r
 	}
 	if main == nil || legacy.Empty() || main.Empty() {
 		one, name := main, "nft"

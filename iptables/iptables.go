@@ -33,6 +33,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -205,8 +206,15 @@ type Outcome struct {
 	Policy     *Step           `json:"policy,omitempty"`  // the chain policy that decided, rule 0
 	Unknown    []Step          `json:"unknown,omitempty"` // the rules that could not be evaluated and matter
 	Otherwise  []Outcome       `json:"otherwise,omitempty"`
-	Backend    string          `json:"backend,omitempty"` // where both backends hold rules: what the later added
-	More       int             `json:"more,omitempty"`    // this sums up so many further outcomes
+	Elsewhere  bool            `json:"elsewhere,omitempty"` // undetermined: something other than these rules translates it
+	Backend    string          `json:"backend,omitempty"`   // where both backends hold rules: what the later added
+	More       int             `json:"more,omitempty"`      // this sums up so many further outcomes
+}
+
+// Elsewhere says whether something other than the rules translates the packet, on
+// some way.
+func (r Result) Elsewhere() bool {
+	return slices.ContainsFunc(r.Outcomes, func(o Outcome) bool { return o.Elsewhere })
 }
 
 // Cause names a kind of refusal that kube-proxy's own rules express.

@@ -236,6 +236,9 @@ func (h *Host) notProxied(w *walk, l *leaf) string {
 		return ""
 	}
 	svc := h.Names.at(w.p.Proto, w.p.Dst)
+	if svc == "" && h.couldBeLocal(w.p.Dst.Addr()) {
+		svc = h.Names.at(w.p.Proto, netip.AddrPortFrom(netip.Addr{}, w.p.Dst.Port())) // a NodePort
+	}
 	if svc == "" {
 		return ""
 	}
@@ -244,7 +247,7 @@ func (h *Host) notProxied(w *walk, l *leaf) string {
 			return ""
 		}
 	}
-	return w.p.Dst.String() + " is an address of Service " + svc + ", but this node holds no rules of kube-proxy's iptables mode: something else translates it (nftables or IPVS mode, eBPF), which is not evaluated"
+	return w.p.Dst.String() + " is Service " + svc + "'s, and this node holds no rules of kube-proxy's iptables mode: something else translates it (nftables or IPVS mode, eBPF as with Cilium; not evaluated), or kube-proxy has not run there"
 }
 
 // Backend is one of the two rule stores of a kernel, for one family.

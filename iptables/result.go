@@ -128,7 +128,7 @@ func (w *walk) outcome(l *leaf, depth int) Outcome {
 	o.Reason = w.reason(l, &o)
 	if o.Verdict == Accept && !l.dnatted && !l.hasEntryNAT() {
 		if why := w.h.notProxied(w, l); why != "" {
-			o.Verdict, o.Reason = Undetermined, why
+			o.Verdict, o.Reason, o.Elsewhere = Undetermined, why, true
 		}
 	}
 	return o

@@ -275,6 +275,8 @@ func scan(data []byte, f func(*item) error) error {
 	switch {
 	case len(trimmed) == 0:
 		return &DecodeError{Line: 1, Column: 1, Msg: "empty, not a list of objects"}
+	case string(bytes.TrimSpace(trimmed)) == "null":
+		return &DecodeError{Line: 1, Column: 1, Msg: "null, not a list of objects"}
 	case bytes.HasPrefix(data, []byte("\xff\xfe")), bytes.HasPrefix(data, []byte("\xfe\xff")):
 		return &DecodeError{Line: 1, Column: 1, Msg: "UTF-16 text; save it as UTF-8 (in PowerShell: | Out-File -Encoding utf8)"}
 	case trimmed[0] == '{' || trimmed[0] == '[':

@@ -55,6 +55,7 @@ func TestABrokenListSaysWhere(t *testing.T) {
 	for _, c := range []struct{ in, want string }{
 		{"", ":1:1: empty"},
 		{" \n ", ":1:1: empty"},
+		{"null\n", ":1:1: null"},
 		{"\xff\xfea", ":1:1: UTF-16"},
 		{"{\n \"kind\": \"List\",\n \"items\": [\n  {\"kind\": \"Pod\"\n   \"metadata\": {}}]}", `:5:4: broken JSON: a comma or the end of the object expected, not '"'`},
 		{`{"kind":"List","items":[{"metadata":{"name":"a"`, ":1:48: broken JSON: cut off in the middle: a comma or the end of the object expected"},

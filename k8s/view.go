@@ -222,8 +222,10 @@ func (v *View) read(ctx context.Context, name string, sel Selector) (*list, erro
 
 func newList(name string, data []byte) (*list, error) {
 	l := &list{name: name, resource: resources[name], data: data, byName: map[string]*item{}}
+	other, others := "", 0
 	err := scan(data, func(it *item) error {
 		if it.name == "" || l.resource.kind != "" && it.kind != "" && (it.kind != l.resource.kind || it.group() != l.resource.group) {
+			other, others = it.kind, others+1
 			return nil // another kind of a mixed list
 		}
 		if l.byName[it.key()] == nil {
@@ -239,6 +241,11 @@ func newList(name string, data []byte) (*list, error) {
 	}
 	if err != nil {
 		return nil, fmt.Errorf("k8s: %s: %w", name, err)
+	}
+	if others > 0 && len(l.items) == 0 {
+		// Taken for an empty list it would say that there are none.
+		de := &DecodeError{Resource: name, Line: 1, Column: 1, Msg: fmt.Sprintf("another list: %d objects, such as a %s, and no %s", others, cmp.Or(other, "nameless one"), cmp.Or(l.resource.kind, name))}
+		return nil, fmt.Errorf("k8s: %w", de)
 	}
 	slices.SortFunc(l.items, func(a, b *item) int {
 		return cmp.Or(strings.Compare(a.ns, b.ns), strings.Compare(a.name, b.name))

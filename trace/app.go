@@ -1,6 +1,7 @@
 package trace
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"strconv"
@@ -45,7 +46,16 @@ func (w *walker) toApp(f flow, p *pod) *node {
 			w.unread(n, notRead)
 			return w.done(n)
 		}
-		all := parseSockets(obs.Data)
+		all, ok := parseSockets(obs.Data)
+		if !ok {
+			err := errors.New("not what ss -tlnp or netstat -tlnp prints: neither a heading nor a socket")
+			if w.broken(q, err); w.err != nil {
+				return nil
+			}
+			h.Summary = "what listens in " + p.ref.String() + " was not read"
+			w.unread(n, &NotReadError{Query: q, Why: err.Error(), Command: q.Command()})
+			return w.done(n)
+		}
 		n.facts.sockets, n.facts.socketsRead = all, true
 		var fits, same *listening
 		for i := range all {
@@ -160,11 +170,15 @@ func (l *listening) String() string {
 }
 
 // parseSockets reads the listening sockets of `ss -tlnp` or `ss -tulnp`, and of
-// `netstat -tlnp`. Lines of another form are passed over.
-func parseSockets(data []byte) []listening {
-	var out []listening
+// `netstat -tlnp`. Lines of another form are passed over; where there is no other,
+// not even a heading, the text is something else.
+func parseSockets(data []byte) (out []listening, ok bool) {
 	for line := range strings.Lines(string(data)) {
 		fields := strings.Fields(line)
+		if strings.Contains(line, "Local Address") {
+			ok = true
+			continue
+		}
 		local, udp := -1, false
 		for i, f := range fields {
 			switch {
@@ -197,7 +211,7 @@ func parseSockets(data []byte) []listening {
 		}
 		out = append(out, l)
 	}
-	return out
+	return out, ok || len(out) > 0
 }
 
 func cutLast(s, sep string) (before, after string, ok bool) {

@@ -1,7 +1,9 @@
 package trace
 
 import (
+	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -175,7 +177,11 @@ func (w *walker) ask(n *node, r *resolution, f flow) {
 		return
 	}
 	var doc dnsAnswers
-	if err := json.Unmarshal(obs.Data, &doc); err != nil {
+	err := json.Unmarshal(obs.Data, &doc)
+	if err == nil && !bytes.Contains(obs.Data, []byte(`"answers"`)) {
+		err = errors.New(`no "answers", as in {"answers":[{"name":"a.example.","type":"A","ttl":60,"values":["192.0.2.1"]}]}`)
+	}
+	if err != nil {
 		w.broken(q, jsonError(q, obs.Data, err))
 		w.unread(n, &NotReadError{Query: q, Why: err.Error(), Command: q.Command()})
 		h.Summary = w.target.Host + " could not be resolved from here"

@@ -78,7 +78,11 @@ func ht2006(q *inquiry) {
 		}
 		for _, e := range n.next {
 			if to := e.to; to.hop.Kind == KindPod && to.facts.pod == nil && to.hop.State == Fail && slices.Contains(n.hop.Detail.DNAT, to.facts.flow.dst.String()) {
-				f := q.report(n, fmt.Sprintf("the rules of node %s send to %s, which no Pod has", n.hop.Subject.Name, to.facts.flow.dst),
+				who := "the rules of node " + n.hop.Subject.Name + " send"
+				if r := n.facts.packets; r == nil || r.Elsewhere() {
+					who = "the EndpointSlices of Service " + n.facts.service.String() + " send"
+				}
+				f := q.report(n, fmt.Sprintf("%s to %s, which no Pod has", who, to.facts.flow.dst),
 					fmt.Sprintf("kubectl get pods -A -o wide | grep -F %s   # is it really gone?", Quote(to.facts.flow.dst.Addr().String())),
 					"kubectl -n kube-system logs of kube-proxy and of kube-controller-manager: who keeps the endpoint?")
 				q.quote(f, Config, n.facts.netns.query(saveV4), "--to-destination "+to.facts.flow.dst.String())

@@ -14,8 +14,12 @@ func ht4008(q *inquiry) {
 		if !unrouted(n) {
 			return
 		}
+		gateways, err := q.cluster.Gateways(q.ctx)
+		if q.refused(err) != nil || q.err != nil {
+			return // what was not read may exist
+		}
 		var have []string
-		for _, g := range q.allGateways() {
+		for _, g := range gateways {
 			have = append(have, g.Namespace+"/"+g.Name)
 		}
 		for _, vs := range q.virtualServicesFor(hostOf(n.facts.flow)) {

@@ -33,7 +33,8 @@ func TestSocketsAreReadAsSsAndNetstatPrintThem(t *testing.T) {
 		{"", ""},
 	} {
 		got := ""
-		for _, s := range parseSockets([]byte(c.line + "\n")) {
+		all, _ := parseSockets([]byte(c.line + "\n"))
+		for _, s := range all {
 			got = s.String()
 			if s.udp {
 				got += " udp"
@@ -103,7 +104,7 @@ func TestInboundCaptureFollowsThePodsAnnotations(t *testing.T) {
 }
 
 func TestASocketOfIPv4TakesNoIPv6(t *testing.T) {
-	all := parseSockets([]byte("LISTEN 0 1 0.0.0.0:80 0.0.0.0:*\nLISTEN 0 1 *:81 *:*\n"))
+	all, _ := parseSockets([]byte("LISTEN 0 1 0.0.0.0:80 0.0.0.0:*\nLISTEN 0 1 *:81 *:*\n"))
 	six := netip.MustParseAddr("fd00::1")
 	if all[0].takes(six) || !all[0].takes(netip.MustParseAddr("10.0.0.1")) || !all[1].takes(six) {
 		t.Errorf("%+v", all)

@@ -218,6 +218,11 @@ func (w *walker) nodeHop(f flow, ns *netns, hook iptables.Hook, in string, s *se
 		h.check("sender", OK, "a process of root on the node (assumed)")
 	}
 	result := ns.evaluate(f, hook, in, uid, uid)
+	if result.Elsewhere() && w.proxiedElsewhere(ns, f) {
+		bare := *ns // kube-proxy's iptables mode is at work, and has no rules here
+		bare.host.Node = false
+		result = bare.evaluate(f, hook, in, uid, uid)
+	}
 	n.facts.packets = &result
 	for _, a := range result.Assumptions {
 		h.check("assumed", OK, a)
@@ -226,6 +231,13 @@ func (w *walker) nodeHop(f flow, ns *netns, hook iptables.Hook, in string, s *se
 		h.check("assumed", OK, "the client is none of this cluster's addresses; --source-ip gives its own")
 	}
 	w.showRules(n, ns, result)
+	if result.Elsewhere() {
+		h.Summary = "not translated by these rules; inferred from the Service and its EndpointSlices"
+		n.facts.fix = []string{
+			"see what translates it on node " + ns.name + ": nft list table ip kube-proxy; ipvsadm -Ln; cilium-dbg service list",
+			"or whether kube-proxy runs there: kubectl -n kube-system get pods -o wide --field-selector spec.nodeName=" + ns.name + " -l k8s-app=kube-proxy",
+		}
+	}
 	n = w.done(n)
 	for i := range result.Outcomes {
 		w.afterNode(n, f, ns, &result.Outcomes[i], result.Outcomes[i].Probability, len(result.Outcomes) > 1, s)
@@ -237,6 +249,27 @@ func (w *walker) nodeHop(f flow, ns *netns, hook iptables.Hook, in string, s *se
 		w.behindRefusal(n, f, result, s)
 	}
 	return n
+}
+
+// proxiedElsewhere says whether other nodes hold the rules of kube-proxy's
+// iptables mode: a node without any then lacks them, and is not of another mode.
+func (w *walker) proxiedElsewhere(ns *netns, f flow) bool {
+	nodes, err := w.cluster.Nodes(w.ctx)
+	w.refused(err)
+	asked := 0
+	for _, k := range nodes {
+		if k.Name == ns.name || asked == maxOtherNodes || w.err != nil {
+			continue
+		}
+		asked++
+		other := w.nodeNet(k.Name, f.dst.Addr().Is6())
+		for _, rules := range []*iptables.Ruleset{other.host.V4, other.host.V6, other.host.V4Legacy, other.host.V6Legacy} {
+			if rules != nil && rules.HasChain("nat", "KUBE-SERVICES") {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // behindRefusal goes on behind a node that refuses the packet, to what would come
@@ -379,6 +412,10 @@ func (w *walker) afterNode(n *node, f flow, ns *netns, o *iptables.Outcome, shar
 		n = end
 		share = 1
 	}
+	if o.Elsewhere && s != nil && s.port != nil {
+		w.toEndpoints(n, f, s)
+		return
+	}
 	// what would be if the rules that could not be evaluated let it pass
 	for i := range o.Otherwise {
 		if alt := &o.Otherwise[i]; alt.Verdict == iptables.Accept {
@@ -439,15 +476,22 @@ func (w *walker) inferred(n *node, f flow, s *servicePort) *node {
 		}
 		return n
 	}
-	eps := s.sentTo(f.dst.Addr())
 	n.hop.Summary = "the rules were not read; inferred from the Service and its EndpointSlices"
+	w.toEndpoints(n, f, s)
+	return n
+}
+
+// toEndpoints goes on from a node that translates in a way that is not known, to
+// the endpoints the Service has.
+func (w *walker) toEndpoints(n *node, f flow, s *servicePort) {
+	eps := s.sentTo(f.dst.Addr())
 	var lines []string
 	for _, e := range eps {
 		n.hop.Detail.DNAT = append(n.hop.Detail.DNAT, e.Addr.String())
 		lines = append(lines, e.From.String()+": "+e.Addr.String()+" ready")
 	}
 	if len(eps) == 0 {
-		return n
+		return
 	}
 	q := Query{Area: AreaCluster, File: "endpointslices.discovery.k8s.io"}
 	w.cite(n.hop, Inferred, q, strings.Join(lines, "\n"), "")
@@ -462,7 +506,6 @@ func (w *walker) inferred(n *node, f flow, s *servicePort) *node {
 		}
 		n.to(label, 1/float64(len(eps)), w.deliver(next, n.hop.Subject.Name, translated, s))
 	}
-	return n
 }
 
 func servicePortNames(s *servicePort) iptables.ServicePort {

@@ -64,6 +64,25 @@ func TestVariantsOfFaultsAreNamedToo(t *testing.T) {
 			}, nodePort, trace.Unreachable, "HT8001", []trace.HopKind{trace.KindApp},
 		},
 		{
+			"Cilium in kube-proxy's place, a NodePort", ingressHTTP, rulesOfNodes(cilium), nodePort, trace.Undetermined, "HT0002", []trace.HopKind{trace.KindNode},
+		},
+		{
+			"Cilium in kube-proxy's place, a ClusterIP", ingressHTTP, rulesOfNodes(cilium), asked{url: "http://10.96.34.201/hello", from: "pod:simple/simple-fb6498fdb-rmdg2"},
+			trace.Undetermined, "HT0002", []trace.HopKind{trace.KindNode},
+		},
+		{
+			"kube-proxy in nftables mode", ingressHTTP, all(rulesOfNodes(""), func(_ testing.TB, world files) {
+				world["nodes/baihl-master/nft-ruleset.json"] = []byte(`{"nftables":[{"table":{"family":"ip","name":"kube-proxy"}},{"map":{"family":"ip","name":"service-nodeports","table":"kube-proxy","elem":[[{"concat":["tcp",31373]},{"goto":{"target":"external-X"}}]]}}]}`)
+			}), nodePort, trace.Undetermined, "HT0002", []trace.HopKind{trace.KindNode},
+		},
+		{
+			"kube-proxy in IPVS mode, and no Pod where it sends to", ingressHTTP, all(rulesOfNodes(""), item("pods", "simple-fb6498fdb-rmdg2", func(o map[string]any) {
+				in(o, "status")["podIP"], in(o, "status")["podIPs"] = "10.10.1.99", []any{map[string]any{"ip": "10.10.1.99"}}
+			}), func(_ testing.TB, world files) {
+				world["nodes/baihl-node/ipvsadm-save.txt"] = []byte("-A -t 10.96.34.201:80 -s rr\n-a -t 10.96.34.201:80 -r 10.10.1.13:80 -m -w 1\n")
+			}), asked{url: "http://10.96.34.201/hello", from: "node:baihl-node"}, trace.Unreachable, "HT2006", nil,
+		},
+		{
 			"the application listens on another port", ingressHTTP, text("pods/simple/simple-fb6498fdb-rmdg2/ss.txt", ":80 ", ":8888 "), nodePort, trace.Unreachable, "HT8001", []trace.HopKind{trace.KindApp},
 		},
 		{"a port of the node's own processes", ingressLB, nothing, asked{url: "10.0.1.21:10250"}, trace.Undetermined, "HT0002", nil},
@@ -295,5 +314,27 @@ func sixth(service string) change {
 			t.Fatalf("no EndpointSlice of %s", service)
 		}
 		world[file] = encode(t, list)
+	}
+}
+
+// cilium is what iptables-save prints where Cilium has replaced kube-proxy.
+const cilium = `*filter
+:INPUT ACCEPT [0:0]
+:FORWARD ACCEPT [0:0]
+:OUTPUT ACCEPT [0:0]
+:CILIUM_FORWARD - [0:0]
+-A FORWARD -m comment --comment "cilium-feeder: CILIUM_FORWARD" -j CILIUM_FORWARD
+-A CILIUM_FORWARD -o cilium_host -m comment --comment "cilium: any->cluster on cilium_host forward accept" -j ACCEPT
+COMMIT
+`
+
+// rulesOfNodes gives every node those rules.
+func rulesOfNodes(save string) change {
+	return func(_ testing.TB, world files) {
+		for name := range world {
+			if strings.HasPrefix(name, "nodes/") && strings.HasSuffix(name, "/iptables-save.txt") {
+				world[name] = []byte(save)
+			}
+		}
 	}
 }

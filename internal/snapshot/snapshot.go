@@ -20,7 +20,7 @@ const Format = "hoptrail.snapshot/v1"
 const (
 	metaFile = "snapshot.json"
 	dnsFile  = "dns.json"
-	notOne   = "neither a snapshot (there is no snapshot.json) nor an istioctl bug-report"
+	notOne   = `neither a snapshot (there is no snapshot.json; made by hand it is {"format":"hoptrail.snapshot/v1"}) nor an istioctl bug-report`
 )
 
 // Meta is what snapshot.json says of a snapshot. Observations is written by the
