@@ -64,19 +64,19 @@ func TestVariantsOfFaultsAreNamedToo(t *testing.T) {
 			}, nodePort, trace.Unreachable, "HT8001", []trace.HopKind{trace.KindApp},
 		},
 		{
-			"Cilium in kube-proxy's place, a NodePort", ingressHTTP, rulesOfNodes(cilium), nodePort, trace.Undetermined, "HT0002", []trace.HopKind{trace.KindNode},
+			"Cilium in kube-proxy's place, a NodePort", ingressHTTP, nodesHold(cilium), nodePort, trace.Undetermined, "HT0002", []trace.HopKind{trace.KindNode},
 		},
 		{
-			"Cilium in kube-proxy's place, a ClusterIP", ingressHTTP, rulesOfNodes(cilium), asked{url: "http://10.96.34.201/hello", from: "pod:simple/simple-fb6498fdb-rmdg2"},
+			"Cilium in kube-proxy's place, a ClusterIP", ingressHTTP, nodesHold(cilium), asked{url: "http://10.96.34.201/hello", from: "pod:simple/simple-fb6498fdb-rmdg2"},
 			trace.Undetermined, "HT0002", []trace.HopKind{trace.KindNode},
 		},
 		{
-			"kube-proxy in nftables mode", ingressHTTP, all(rulesOfNodes(""), func(_ testing.TB, world files) {
+			"kube-proxy in nftables mode", ingressHTTP, all(nodesHold(""), func(_ testing.TB, world files) {
 				world["nodes/baihl-master/nft-ruleset.json"] = []byte(`{"nftables":[{"table":{"family":"ip","name":"kube-proxy"}},{"map":{"family":"ip","name":"service-nodeports","table":"kube-proxy","elem":[[{"concat":["tcp",31373]},{"goto":{"target":"external-X"}}]]}}]}`)
 			}), nodePort, trace.Undetermined, "HT0002", []trace.HopKind{trace.KindNode},
 		},
 		{
-			"kube-proxy in IPVS mode, and no Pod where it sends to", ingressHTTP, all(rulesOfNodes(""), item("pods", "simple-fb6498fdb-rmdg2", func(o map[string]any) {
+			"kube-proxy in IPVS mode, and no Pod where it sends to", ingressHTTP, all(nodesHold(""), item("pods", "simple-fb6498fdb-rmdg2", func(o map[string]any) {
 				in(o, "status")["podIP"], in(o, "status")["podIPs"] = "10.10.1.99", []any{map[string]any{"ip": "10.10.1.99"}}
 			}), func(_ testing.TB, world files) {
 				world["nodes/baihl-node/ipvsadm-save.txt"] = []byte("-A -t 10.96.34.201:80 -s rr\n-a -t 10.96.34.201:80 -r 10.10.1.13:80 -m -w 1\n")
@@ -328,8 +328,8 @@ const cilium = `*filter
 COMMIT
 `
 
-// rulesOfNodes gives every node those rules.
-func rulesOfNodes(save string) change {
+// nodesHold gives every node those rules.
+func nodesHold(save string) change {
 	return func(_ testing.TB, world files) {
 		for name := range world {
 			if strings.HasPrefix(name, "nodes/") && strings.HasSuffix(name, "/iptables-save.txt") {
