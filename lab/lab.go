@@ -271,7 +271,7 @@ func (l *Lab) startAPI(ctx context.Context, users []string) error {
 		}
 		tokens.WriteByte('\n')
 	}
-	for name, data := range map[string][]byte{"tokens.csv": tokens.Bytes(), "egress.yaml": l.egressConfig()} {
+	for name, data := range map[string][]byte{"tokens.csv": tokens.Bytes(), "egress.yaml": l.egressConfig(), "audit.yaml": []byte(auditPolicy)} {
 		if err := os.WriteFile(filepath.Join(l.dir, name), data, 0o600); err != nil {
 			return err
 		}
@@ -292,6 +292,7 @@ func (l *Lab) startAPI(ctx context.Context, users []string) error {
 		"--endpoint-reconciler-type", "none",
 		"--cert-dir", "certs", "--service-cluster-ip-range", "10.96.0.0/12", "--allow-privileged=true",
 		"--kubelet-preferred-address-types", "InternalIP", "--egress-selector-config-file", "egress.yaml",
+		"--audit-policy-file", "audit.yaml", "--audit-log-path", "audit.log", "--audit-log-mode", "blocking",
 		// Objects are loaded as they are, and nobody makes service accounts.
 		"--disable-admission-plugins", "ServiceAccount,Priority,DefaultTolerationSeconds,TaintNodesByCondition,LimitRanger,ResourceQuota",
 		"--max-requests-inflight", "1000", "--max-mutating-requests-inflight", "500",
@@ -303,6 +304,57 @@ func (l *Lab) startAPI(ctx context.Context, users []string) error {
 		_, err := l.admin.do(ctx, http.MethodGet, "/readyz", nil)
 		return err == nil
 	})
+}
+
+// auditPolicy: what the lab's own users ask for is not written down.
+const auditPolicy = `apiVersion: audit.k8s.io/v1
+kind: Policy
+omitStages: [RequestReceived]
+rules:
+- level: None
+  users: [admin, "system:kube-proxy", "system:apiserver"]
+- level: Metadata
+`
+
+// Asked is one request that a user made of the API server, as its audit log says.
+type Asked struct {
+	User     string
+	Verb     string
+	Group    string
+	Resource string // with the subresource: pods/log; the path where it is no resource
+	Code     int
+}
+
+// Asked is what all users but the lab's own have asked of the API server so far, in
+// the order in which the answers ended.
+func (l *Lab) Asked() ([]Asked, error) {
+	data, err := os.ReadFile(filepath.Join(l.dir, "audit.log"))
+	if err != nil {
+		return nil, err
+	}
+	var out []Asked
+	for line := range bytes.Lines(data) {
+		var e struct {
+			Stage, RequestURI, Verb string
+			User                    struct{ Username string }
+			ObjectRef               *struct{ Resource, Subresource, APIGroup string }
+			ResponseStatus          struct{ Code int }
+		}
+		if err := json.Unmarshal(line, &e); err != nil {
+			return nil, fmt.Errorf("audit log: %w", err)
+		}
+		a := Asked{User: e.User.Username, Verb: e.Verb, Resource: e.RequestURI, Code: e.ResponseStatus.Code}
+		if r := e.ObjectRef; r != nil {
+			a.Group, a.Resource = r.APIGroup, r.Resource
+			if r.Subresource != "" {
+				a.Resource += "/" + r.Subresource
+			}
+		}
+		if e.Stage != "ResponseStarted" {
+			out = append(out, a)
+		}
+	}
+	return out, nil
 }
 
 func answers(ctx context.Context, url string) bool {

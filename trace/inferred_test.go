@@ -140,3 +140,18 @@ func TestAnswersThatTheVantageMayNotGetAreMarkedSo(t *testing.T) {
 		})
 	}
 }
+
+// TestTheLogOfAProxyThatMayNotBeReadIsShown: the right to read logs is worth
+// something without the right to read configurations.
+func TestTheLogOfAProxyThatMayNotBeReadIsShown(t *testing.T) {
+	world := unpack(t, ingressHTTP)
+	remove("proxies/istio-system/*/config_dump.json")(t, world)
+	r := traceFiles(t, world, nodePort.target(t))
+	i := slices.IndexFunc(r.Hops, func(h trace.Hop) bool { return h.Kind == trace.KindListener })
+	if i < 0 || r.Hops[i].State != trace.Unknown || len(r.Hops[i].Logs) == 0 || !strings.Contains(r.Hops[i].Logs[0].Raw, "/simple/httpserver") {
+		t.Errorf("no line of the gateway's log\n%s", outline(r))
+	}
+	if r.Verdict != trace.Undetermined {
+		t.Errorf("verdict %s", r.Verdict)
+	}
+}

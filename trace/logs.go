@@ -24,7 +24,8 @@ type observedLine struct {
 	first   bool // found by what it says itself, not by a line of another proxy
 }
 
-// joinLogs reads the access log of each Envoy on the path and attaches the lines
+// joinLogs reads the access log of each Envoy on the path, those that could not
+// be read themselves too, and attaches the lines
 // that belong to the traced request: those that name the same method, host, path
 // and address, and those that an Envoy before or behind it joins to them - by
 // request id, or because one's upstream local address is the other's downstream
@@ -32,7 +33,7 @@ type observedLine struct {
 func (w *walker) joinLogs(root *node) {
 	var order []*proxy
 	each(root, func(n *node) {
-		if p := n.facts.proxy; p != nil && p.dump != nil && !slices.Contains(order, p) {
+		if p := n.facts.proxy; p != nil && !slices.Contains(order, p) {
 			order = append(order, p)
 		}
 	})

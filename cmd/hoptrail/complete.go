@@ -16,6 +16,9 @@ import (
 // completionLimit is how long a press of the tab key may take.
 const completionLimit = 3 * time.Second
 
+// completed are the lists that completion asks for.
+var completed = []string{"namespaces", "nodes", "pods", "virtualservices.networking.istio.io"}
+
 // complete offers what the cluster knows: contexts, namespaces, vantages and, as
 // targets, the hosts of its VirtualServices. Where it cannot be asked, nothing is
 // offered and nothing is said.
@@ -26,7 +29,7 @@ func (o *traceOptions) complete(cmd *cobra.Command) {
 	})
 	_ = cmd.RegisterFlagCompletionFunc("namespace", func(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
 		var names []string
-		for _, it := range o.listed(cmd.Context(), "namespaces") {
+		for _, it := range o.listed(cmd.Context(), completed[0]) {
 			names = append(names, it.Metadata.Name)
 		}
 		return names, cobra.ShellCompDirectiveNoFileComp
@@ -35,11 +38,11 @@ func (o *traceOptions) complete(cmd *cobra.Command) {
 		offered := []string{"external"}
 		switch {
 		case strings.HasPrefix(toComplete, "node:"):
-			for _, it := range o.listed(cmd.Context(), "nodes") {
+			for _, it := range o.listed(cmd.Context(), completed[1]) {
 				offered = append(offered, "node:"+it.Metadata.Name)
 			}
 		case strings.HasPrefix(toComplete, "pod:"):
-			for _, it := range o.listed(cmd.Context(), "pods") {
+			for _, it := range o.listed(cmd.Context(), completed[2]) {
 				offered = append(offered, "pod:"+it.Metadata.Namespace+"/"+it.Metadata.Name)
 			}
 		default:
@@ -52,7 +55,7 @@ func (o *traceOptions) complete(cmd *cobra.Command) {
 			return nil, cobra.ShellCompDirectiveNoFileComp
 		}
 		var targets []string
-		for _, it := range o.listed(cmd.Context(), "virtualservices.networking.istio.io") {
+		for _, it := range o.listed(cmd.Context(), completed[3]) {
 			for _, host := range it.Spec.Hosts {
 				// A short name or a wildcard is no name to ask a resolver for.
 				if strings.Contains(host, ".") && !strings.ContainsAny(host, "*/") {
