@@ -64,6 +64,7 @@ type Call struct {
 	Scheme      string         // http, https; empty: by TLS
 	Method      string         // empty: GET
 	Authority   string         // Host; empty: Address
+	NoAuthority bool           // no Host is sent at all
 	Path        string         // with the query; empty: /
 	Headers     []Header
 	TLS         TLSMode

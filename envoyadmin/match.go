@@ -80,7 +80,7 @@ func (c Call) filled() Call {
 	if !c.OriginalDst.IsValid() {
 		c.OriginalDst = c.Address
 	}
-	if c.Authority == "" && c.Address.IsValid() {
+	if c.Authority == "" && !c.NoAuthority && c.Address.IsValid() {
 		c.Authority = c.Address.String()
 	}
 	return c

@@ -117,7 +117,7 @@ func (w *walker) throughProxy(f flow, pod *pod, dir envoyadmin.Direction) *node 
 func (f flow) call(dir envoyadmin.Direction) envoyadmin.Call {
 	c := envoyadmin.Call{
 		Address: f.dst, OriginalDst: f.dst, Direction: dir, Protocol: envoyadmin.TCP, TLS: envoyadmin.TLSMode(f.tls),
-		SNI: f.sni, ALPN: f.alpn, Scheme: f.scheme, Method: f.method, Authority: f.authority, Path: f.path,
+		SNI: f.sni, ALPN: f.alpn, Scheme: f.scheme, Method: f.method, Authority: f.authority, NoAuthority: f.app != "tcp" && f.authority == "", Path: f.path,
 		HTTPVersion: f.version, PastRefusals: true,
 	}
 	if f.src.IsValid() && !f.assumed {

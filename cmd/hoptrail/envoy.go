@@ -125,7 +125,7 @@ input, 3 undetermined.`,
 	f.StringVar(&o.stats, "stats", "", "`FILE` of /stats, text or JSON: open circuit breakers")
 	f.StringVar(&o.call.Address, "address", "", "`IP:PORT` the client asks for (default the URL's, where that is one)")
 	f.StringVar(&o.call.URL, "url", "", "`URL` of the request, or only its path")
-	f.StringArrayVarP((*[]string)(&o.call.Headers), "header", "H", nil, "request header `'name: value'`; may be repeated")
+	f.StringArrayVarP((*[]string)(&o.call.Headers), "header", "H", nil, "request header `'name: value'`; may be repeated; 'Host:' sends none")
 	f.StringVarP(&o.call.Method, "request", "X", "", "request `METHOD` (default GET)")
 	f.StringVar(&o.call.TLS, "tls", "", "`none|tls|mtls`; with mtls the client presents a certificate (default by the URL)")
 	f.StringVar(&o.call.SNI, "sni", "", "server `NAME` in the TLS hello (default the URL's host)")
@@ -332,6 +332,7 @@ func (f *callFlags) call() (envoyadmin.Call, error) {
 		}
 		if strings.EqualFold(name, "host") {
 			c.Authority = strings.TrimSpace(value)
+			c.NoAuthority = c.Authority == ""
 			continue
 		}
 		c.Headers = append(c.Headers, envoyadmin.Header{Name: name, Value: strings.TrimSpace(value)})
@@ -339,7 +340,7 @@ func (f *callFlags) call() (envoyadmin.Call, error) {
 	if err := f.addresses(&c, host, scheme); err != nil {
 		return c, err
 	}
-	if c.Authority == "" && hostGiven {
+	if c.Authority == "" && !c.NoAuthority && hostGiven {
 		c.Authority = withoutDefaultPort(host, scheme)
 	}
 	switch f.Direction {
@@ -597,7 +598,11 @@ func asked(c envoyadmin.Call) string {
 	if c.Protocol == envoyadmin.TCP {
 		return "TCP to " + to + tls
 	}
-	return fmt.Sprintf("%s %s%s to %s%s", cmpOr(c.Method, "GET"), cmpOr(c.Authority, to), cmpOr(c.Path, "/"), to, tls)
+	host := cmpOr(c.Authority, to)
+	if c.NoAuthority {
+		host = "(no Host) "
+	}
+	return fmt.Sprintf("%s %s%s to %s%s", cmpOr(c.Method, "GET"), host, cmpOr(c.Path, "/"), to, tls)
 }
 
 // ending is how a way ends, in one line.

@@ -126,6 +126,9 @@ func (o *logsParseOptions) parser() (*accesslog.Parser, error) {
 		if err != nil {
 			return nil, fmt.Errorf("--format: %w", err)
 		}
+		if unknown := f.Unknown(); len(unknown) > 0 {
+			return nil, unknownOperator(unknown[0])
+		}
 		formats := []*accesslog.Format{f}
 		if f.JSON() {
 			// It may be text in the shape of JSON, whose values are not escaped.
@@ -145,6 +148,16 @@ func (o *logsParseOptions) parser() (*accesslog.Parser, error) {
 	default:
 		return accesslog.NewParser(), nil
 	}
+}
+
+// unknownOperator refuses a format as Envoy does, which then does not start.
+func unknownOperator(op accesslog.Operator) error {
+	near := explain.Nearest(op.Name, 3)
+	near = slices.DeleteFunc(near, func(s string) bool { return strings.ToUpper(s) != s || !strings.Contains(s, "_") })
+	if len(near) == 0 {
+		return fmt.Errorf("--format: Envoy has no operator %s", op)
+	}
+	return fmt.Errorf("--format: Envoy has no operator %s; nearest: %s", op, strings.Join(near, ", "))
 }
 
 // dumpFormats returns the formats the config_dump holds.

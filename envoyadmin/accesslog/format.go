@@ -278,6 +278,18 @@ func (f *Format) JSON() bool { return f.leaves != nil || f.keyed != nil }
 // Operators returns the operators in the order of the line.
 func (f *Format) Operators() []Operator { return slices.Clone(f.ops) }
 
+// Unknown returns the operators that Envoy does not know of itself: an extension
+// may provide them, and without one Envoy refuses the format.
+func (f *Format) Unknown() []Operator {
+	var out []Operator
+	for _, op := range f.ops {
+		if _, ok := specs[op.Name]; !ok && !slices.Contains(out, op) {
+			out = append(out, op)
+		}
+	}
+	return out
+}
+
 // Has says whether lines of the format carry the operator, as
 // "UPSTREAM_CLUSTER" or "REQ(X-REQUEST-ID)". UPSTREAM_CLUSTER and
 // UPSTREAM_CLUSTER_RAW stand for each other, as do the old and the new

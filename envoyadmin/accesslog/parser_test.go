@@ -341,6 +341,19 @@ func TestMalformedFormatsAreRefusedWithTheirPlace(t *testing.T) {
 	}
 }
 
+func TestOperatorsThatOnlyAnExtensionMayKnowAreNamed(t *testing.T) {
+	for format, want := range map[string]string{
+		"%START_TIME% %REQ(A)% %METADATA(ROUTE:a)% %CEL(a)% %REQ_WITHOUT_QUERY(:PATH)%": "[]",
+		"%RESPONSE_FLAG% %PROTOCOL% %NOSUCH(x):3% %RESPONSE_FLAG%":                      "[%RESPONSE_FLAG% %NOSUCH(x):3%]",
+		`{"a":"%PROTOCOL%","b":"%WHAT%"}`:                                               "[%WHAT%]",
+	} {
+		f, err := Compile(format)
+		if err != nil || fmt.Sprint(f.Unknown()) != want {
+			t.Errorf("%s: %v, %v", format, f.Unknown(), err)
+		}
+	}
+}
+
 func TestAFormatWithoutWhatATraceNeedsSaysSo(t *testing.T) {
 	f, err := Compile("[%START_TIME%] %REQ(:METHOD)% %REQ(:PATH)% %RESPONSE_CODE% %DURATION%\n")
 	if err != nil {
