@@ -2,19 +2,20 @@ package envoyadmin
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
 
 	xdscore "github.com/cncf/xds/go/xds/core/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
-
+	localv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/listener/local_ratelimit/v3"
 	proxyv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/listener/proxy_protocol/v3"
+	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/hoptrail/hoptrail/envoyadmin/internal/decode"
-
 	"github.com/hoptrail/hoptrail/envoyadmin/matcher"
 )
 
@@ -95,8 +96,9 @@ type run struct {
 	entry    *listenerEntry
 	listen   *listener
 	conn     connection
-	unsure   []string // what the listener filters leave open
-	metadata bool     // something before the routes may have set metadata or filter state
+	unsure   []string          // what the listener filters leave open
+	metadata bool              // something before the routes may have set metadata or filter state
+	state    map[string]string // filter state that network filters set
 	chain    *chain
 }
 
@@ -419,7 +421,14 @@ func (r *run) listenerFilters(w *way, l *listener, original netip.AddrPort) {
 			}
 		case "OriginalSrc", "original_src", "SetFilterStateConfig", "connect_handler", "HboneInspector":
 		case "LocalRateLimit", "local_ratelimit":
-			r.unsure = append(r.unsure, "listener filter "+f.GetName()+" may refuse the connection (rate limit)")
+			cfg := &localv3.LocalRateLimit{}
+			if unpack(f.GetTypedConfig(), cfg); cfg.GetRuntimeEnabled() == nil || cfg.GetRuntimeEnabled().GetDefaultValue().GetValue() {
+				s := &w.out.Steps[len(w.out.Steps)-1]
+				s.State, s.Why = StateWarn, joinWords(s.Why, fmt.Sprintf("%s closes what goes beyond %s", f.GetName(), bucket(cfg.GetTokenBucket())))
+			}
+		case "DynamicModuleListenerFilter":
+			conn.restored, r.metadata = true, true // it may do either
+			r.unsure = append(r.unsure, "listener filter "+f.GetName()+", a dynamic module, may change or refuse the connection")
 		case "Config":
 			if strings.Contains(kind, "set_filter_state") {
 				r.metadata = true
@@ -435,6 +444,15 @@ func (r *run) listenerFilters(w *way, l *listener, original netip.AddrPort) {
 			r.unsure = append(r.unsure, fmt.Sprintf("listener filter %s (%s) is not known here and may change the connection", f.GetName(), kind))
 		}
 	}
+}
+
+// bucket is how many connections a token bucket lets pass, in words.
+func bucket(b *typev3.TokenBucket) string {
+	fill := uint32(1)
+	if b.GetTokensPerFill() != nil {
+		fill = b.GetTokensPerFill().GetValue()
+	}
+	return fmt.Sprintf("%d connections at once, %d more every %s", b.GetMaxTokens(), fill, b.GetFillInterval().AsDuration())
 }
 
 func lastPart(s string) string { return s[strings.LastIndexByte(s, '.')+1:] }
@@ -667,7 +685,7 @@ func (r *run) request() *matcher.Request {
 		Method: c.Method, Scheme: c.Scheme, Authority: c.Authority, Path: c.Path,
 		Conn: matcher.Conn{Destination: r.conn.dst, DirectRemote: r.conn.src, Transport: r.conn.transport, SNI: r.conn.sni, ALPN: r.conn.alpn},
 		Env: matcher.Env{
-			MetadataComplete: !r.metadata, FilterStateComplete: !r.metadata, NodeID: r.d.NodeID(), Now: c.Now, Random: c.Random, Regex: r.d.regexps(),
+			MetadataComplete: !r.metadata, FilterStateComplete: !r.metadata, FilterState: maps.Clone(r.state), NodeID: r.d.NodeID(), Now: c.Now, Random: c.Random, Regex: r.d.regexps(),
 		},
 	}
 	if !r.conn.direct.IsValid() && r.conn.src.IsValid() { // PROXY protocol: the peer is not the client

@@ -122,6 +122,14 @@ func TestAListenerFilterThatMayRefuseLeavesItOpen(t *testing.T) {
 	}
 }
 
+func TestAListenersRateLimitIsSaid(t *testing.T) {
+	limit := `{"name":"rate","typed_config":{"@type":"x/envoy.extensions.filters.listener.local_ratelimit.v3.LocalRateLimit","token_bucket":{"max_tokens":3,"tokens_per_fill":2,"fill_interval":"5s"}}}`
+	o := read(t, httpDump(`"listener_filters":[`+limit+`],"filter_chains":[{"filters":[`+hcm("")+`]}]`, tableR)).Match(Call{Address: at80}).Outcomes[0]
+	if s := o.Steps[0]; o.Verdict != Forward || s.State != StateWarn || !strings.Contains(s.Why, "rate closes what goes beyond 3 connections at once, 2 more every 5s") {
+		t.Errorf("%s %+v", o.Verdict, s)
+	}
+}
+
 func TestSettingsNotKnownHereAreNamed(t *testing.T) {
 	o := read(t, httpDump(`"brand_new":1,"filter_chains":[{"filters":[`+hcm(`"novel":{"a":2}`)+`]}]`, tableR)).Match(Call{Address: at80}).Outcomes[0]
 	if o.Verdict != Forward || len(o.Reasons) != 2 || !strings.Contains(o.Reasons[0], "brand_new: 1") || !strings.Contains(o.Reasons[1], `novel: {"a":2}`) {
