@@ -111,7 +111,7 @@ var fixedChains = map[string]string{
 	"KUBE-POSTROUTING": "masquerade of marked Service traffic", "KUBE-MARK-MASQ": "marks for masquerade", "KUBE-MARK-DROP": "marks for dropping",
 	"KUBE-FORWARD": "forwarded Service traffic", "KUBE-FIREWALL": "drops marked packets and packets from outside to 127.0.0.0/8",
 	"KUBE-PROXY-FIREWALL": "loadBalancerSourceRanges", "KUBE-PROXY-CANARY": "kube-proxy's canary", "KUBE-KUBELET-CANARY": "kubelet's canary",
-	"ISTIO_INBOUND": "inbound capture", "ISTIO_REDIRECT": "to the sidecar's outbound port", "ISTIO_IN_REDIRECT": "to the sidecar's inbound port",
+	"ISTIO_INBOUND": "inbound capture", "ISTIO_REDIRECT": "the sidecar's outbound port", "ISTIO_IN_REDIRECT": "the sidecar's inbound port",
 	"ISTIO_OUTPUT": "outbound capture", "ISTIO_OUTPUT_DNS": "DNS capture", "ISTIO_TPROXY": "inbound capture by TPROXY", "ISTIO_DIVERT": "packets of captured flows",
 	"ISTIO_PRERT": "ambient: inbound capture", "ISTIO_POSTRT": "ambient: probes of the node", "ISTIO_DROP": "drops what is not valid",
 	"FLANNEL-POSTRTG": "masquerade of Pod traffic", "FLANNEL-FWD": "forwarding of Pod traffic", "IP-MASQ-AGENT": "masquerade except towards cluster networks", "IP-MASQ": "masquerade of Pod traffic",

@@ -46,6 +46,9 @@ type finding struct {
 	// one rule with the same text are one.
 	same string
 	also []*node // the other hops of it
+	// inside is the hop that is named instead of the node, where the node's own
+	// is a part of what a reader takes for one thing.
+	inside *node
 	// what was counted that speaks for it, in words
 	counted []string
 }
@@ -190,7 +193,7 @@ func (w *walker) listed(all []*finding) []Finding {
 		}
 		r := Finding{Code: f.rule.code, Severity: f.severity, Title: f.title, Detail: f.detail, Fix: f.fix, CauseOf: f.causeOf}
 		if f.node != nil {
-			r.Hop = f.node.hop.ID
+			r.Hop = cmp.Or(f.inside, f.node).hop.ID
 		}
 		var also []string
 		for _, n := range f.also {

@@ -19,8 +19,11 @@ func ht7001(q *inquiry) {
 			what = f.authority
 		}
 		n.hop.settle(Fail, "the sidecar knows no destination "+what+" and the mesh allows only registered ones")
-		q.report(n, "the sidecar of "+n.facts.pod.ref.String()+" has no Service or ServiceEntry for "+what+"; outboundTrafficPolicy REGISTRY_ONLY drops what is not registered",
+		found := q.report(n, "the sidecar of "+n.facts.pod.ref.String()+" has no Service or ServiceEntry for "+what+"; outboundTrafficPolicy REGISTRY_ONLY drops what is not registered",
 			"add a ServiceEntry for "+what+" (hosts, ports, resolution), exported to namespace "+n.facts.pod.ref.namespace,
 			"kubectl -n istio-system get cm istio -o jsonpath='{.data.mesh}' | grep -A2 outboundTrafficPolicy")
+		if blockAll { // Istio's answer for all of the port: the sidecar's, not a route's
+			found.inside = q.listenerHop(n)
+		}
 	})
 }

@@ -37,6 +37,9 @@ func ht7004(q *inquiry) {
 				found := q.report(n, fmt.Sprintf("ServiceEntry %s/%s names the address %s, and its port %d has protocol %s: for HTTP the addresses are not looked at, only the host %s", e.Namespace, e.Name, strings.Join(addresses, ", "), p.GetNumber(), p.GetProtocol(), host),
 					fmt.Sprintf("ask for the name: http://%s:%d", host, p.GetNumber()),
 					fmt.Sprintf("or set ports[].protocol of ServiceEntry %s/%s to TCP", e.Namespace, e.Name))
+				if n.hop.Kind == KindRoute {
+					found.inside = q.listenerHop(n)
+				}
 				q.written(found, &e.Meta, "addresses", "addresses")
 				q.written(found, &e.Meta, "ports", "protocol")
 				return

@@ -149,7 +149,7 @@ func outline(r *trace.Report) string {
 
 // standsFor are the kinds of hop a name in expect.json's guilty_hop_kind means.
 var standsFor = map[string][]trace.HopKind{
-	"sidecar":     {trace.KindPod, trace.KindListener, trace.KindFilterChain, trace.KindFilter, trace.KindCluster, trace.KindRoute},
+	"sidecar":     {trace.KindPod, trace.KindListener, trace.KindFilterChain, trace.KindFilter, trace.KindCluster},
 	"policy":      {trace.KindFilter, trace.KindFilterChain, trace.KindPod, trace.KindNode},
 	"service":     {trace.KindService, trace.KindLoadBalancer},
 	"pod":         {trace.KindPod, trace.KindApp, trace.KindEndpoint},
