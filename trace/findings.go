@@ -197,7 +197,14 @@ func (w *walker) listed(all []*finding) []Finding {
 		}
 		var also []string
 		for _, n := range f.also {
-			if s := string(n.hop.Kind) + " " + n.hop.Subject.Name; n.hop.Subject != f.node.hop.Subject && !slices.Contains(also, s) {
+			s := string(n.hop.Kind) + " " + n.hop.Subject.Name
+			if n.hop.Subject == f.node.hop.Subject {
+				if n.hop.Detail.Pod == f.node.hop.Detail.Pod {
+					continue // the same place on another way
+				}
+				s = "Pod " + n.hop.Detail.Pod
+			}
+			if !slices.Contains(also, s) {
 				also = append(also, s)
 			}
 		}
