@@ -2,6 +2,11 @@ package trace
 
 import (
 	"fmt"
+	"slices"
+	"strings"
+
+	networking "istio.io/api/networking/v1alpha3"
+	corev1 "k8s.io/api/core/v1"
 
 	"github.com/hoptrail/hoptrail/envoyadmin"
 	"github.com/hoptrail/hoptrail/k8s"
@@ -19,16 +24,17 @@ func ht1003(q *inquiry) {
 		if s == nil || s.port == nil {
 			return
 		}
-		for _, g := range q.gatewaysOf(n.facts.pod) {
+		gateways := q.gatewaysOf(n.facts.pod)
+		if s.service.Spec.Ports == nil || slices.ContainsFunc(gateways, func(g *k8s.Gateway) bool { return serverOn(g, s.port.Port) != nil }) {
+			return
+		}
+		for _, g := range gateways {
 			for _, server := range g.Spec.GetServers() {
 				port := int32(server.GetPort().GetNumber())
-				if port == s.port.Port {
-					return
-				}
-				if s.service.Spec.Ports == nil || q.servicePortNumbered(s.service, port) {
+				if q.servicePortNumbered(s.service, port) || !meant(server, s.port, n.facts.flow) {
 					continue
 				}
-				detail := fmt.Sprintf("Gateway %s/%s has a server on port %d, which is no port of Service %s/%s (%s)", g.Namespace, g.Name, port, s.service.Namespace, s.service.Name, portList(s.service))
+				detail := fmt.Sprintf("Gateway %s/%s has a server for %s on port %d, which is no port of Service %s/%s (%s)", g.Namespace, g.Name, strings.Join(server.GetHosts(), ", "), port, s.service.Namespace, s.service.Name, portList(s.service))
 				for _, p := range s.service.Spec.Ports {
 					if p.NodePort == port {
 						detail += fmt.Sprintf("; it is the NodePort of its port %d", p.Port)
@@ -55,13 +61,50 @@ func ht1003(q *inquiry) {
 				}
 				f := q.report(n, fmt.Sprintf("Gateway %s/%s has a server on port %d of the Pods behind Service %s/%s, and the Service does not expose it (%s)", g.Namespace, g.Name, n.facts.wantedPort, svc.Namespace, svc.Name, portList(svc)),
 					fmt.Sprintf("add port %d to Service %s/%s", n.facts.wantedPort, svc.Namespace, svc.Name),
-					fmt.Sprintf("kubectl -n %s patch svc %s --type=json -p '[{\"op\":\"add\",\"path\":\"/spec/ports/-\",\"value\":{\"name\":\"%s\",\"port\":%d,\"targetPort\":%d}}]'", svc.Namespace, svc.Name, server.GetPort().GetName(), n.facts.wantedPort, n.facts.wantedPort))
+					fmt.Sprintf("kubectl -n %s patch svc %s --type=json -p '[{\"op\":\"add\",\"path\":\"/spec/ports/-\",\"value\":{\"name\":\"%s\",\"port\":%d,\"targetPort\":%d}}]'", svc.Namespace, svc.Name, freePortName(svc, server.GetPort().GetName(), n.facts.wantedPort), n.facts.wantedPort, n.facts.wantedPort))
 				q.written(f, &g.Meta, "servers", fmt.Sprint(n.facts.wantedPort))
 				q.citeBefore(f, n)
 				return
 			}
 		}
 	}, KindService)
+}
+
+// freePortName is a name for a further port of the Service: the one wanted, else
+// one that the port's number makes.
+func freePortName(svc *k8s.Service, want string, port int) string {
+	if want == "" || slices.ContainsFunc(svc.Spec.Ports, func(p corev1.ServicePort) bool { return p.Name == want }) {
+		return fmt.Sprintf("port-%d", port)
+	}
+	return want
+}
+
+// serverOn is the Gateway's server on the port; nil where it has none.
+func serverOn(g *k8s.Gateway, port int32) *networking.Server {
+	for _, s := range g.Spec.GetServers() {
+		if int32(s.GetPort().GetNumber()) == port {
+			return s
+		}
+	}
+	return nil
+}
+
+// meant says whether a Gateway's server is the one that was to serve what was
+// asked for: its hosts take the request's, or, where a bare connection names no
+// host, its port is the Service port's NodePort or target.
+func meant(server *networking.Server, port *corev1.ServicePort, f flow) bool {
+	host := f.sni
+	if f.app != "tcp" {
+		host = hostOf(f)
+	}
+	if host == "" {
+		number := int32(server.GetPort().GetNumber())
+		return number == port.NodePort || number == port.TargetPort.IntVal
+	}
+	return slices.ContainsFunc(server.GetHosts(), func(h string) bool {
+		_, h = k8s.SplitHost(h)
+		return k8s.HostMatches(h, host)
+	})
 }
 
 // servicePortNumbered says whether the Service has the port.

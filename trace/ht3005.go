@@ -1,6 +1,7 @@
 package trace
 
 import (
+	"bytes"
 	"fmt"
 	"slices"
 	"strings"
@@ -40,14 +41,34 @@ func ht3005(q *inquiry) {
 			n.hop.settle(Fail, "the certificate "+c.Name+" "+detail)
 			f := q.report(n, fmt.Sprintf("the certificate %s of %s (subject %s, for %s) %s; clients that verify refuse the connection", c.Name, n.facts.proxy.pod, c.Subject, strings.Join(c.SANs, ", "), detail),
 				"renew it: "+q.secretCommand(c.Name, n.facts.pod.ref.namespace))
-			source := configDump
 			if strings.HasPrefix(c.Source, "/certs") {
-				source = "certs.json"
+				q.quote(f, Config, n.facts.proxy.pod.query(AreaProxy, "certs.json"), `"`+c.Name+`"`, c.NotAfter)
+			} else {
+				q.proof(f, Config, n.facts.proxy.pod.query(AreaProxy, configDump), n.facts.proxy.secretEntry(c.Name), c.Name)
 			}
-			// Decoded from what is there, not the text itself.
-			q.proof(f, Inferred, n.facts.proxy.pod.query(AreaProxy, source), fmt.Sprintf("%s: subject %s, not_before %s, not_after %s", c.Source, c.Subject, c.NotBefore, c.NotAfter), c.NotAfter)
 		}
 	}, KindFilterChain)
+}
+
+// secretEntry is the beginning of the proxy's entry for a secret: its name,
+// version and certificate, in PEM as the proxy holds it; never its key.
+func (p *proxy) secretEntry(name string) string {
+	i := bytes.Index(p.data, []byte(`"name": "`+name+`"`))
+	if i < 0 {
+		return ""
+	}
+	from := bytes.LastIndexByte(p.data[:i], '\n') + 1
+	entry := p.data[from:min(len(p.data), i+maxExcerpt)]
+	for _, end := range []string{"private_key", "password", "session_ticket"} {
+		if at := bytes.Index(entry, []byte(end)); at >= 0 {
+			entry = entry[:at]
+		}
+	}
+	end := bytes.LastIndexByte(entry, '\n')
+	if end < 0 {
+		return ""
+	}
+	return string(entry[:end])
 }
 
 // missingSecret names a certificate that the proxy waits for: the Secret does

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/hoptrail/hoptrail/envoyadmin"
+	"github.com/hoptrail/hoptrail/k8s"
 )
 
 // notHTTP are ports of protocols that are not HTTP, by their usual number
@@ -21,9 +22,15 @@ var notHTTP = map[uint16]string{
 // (istio.io/docs/ops/configuration/traffic-management/protocol-selection).
 var httpPrefixes = []string{"http", "http2", "grpc", "grpc-web"}
 
+// tcpPrefixes are the port names Istio takes for opaque TCP (the same page).
+var tcpPrefixes = []string{"tcp", "mongo", "mysql", "redis"}
+
 // ht6004 names a port whose name says HTTP while what listens there is not: the
-// proxy waits for a request that never comes.
+// proxy waits for a request that never comes. And the reverse: HTTP on a port
+// that is named for TCP, where a VirtualService has HTTP routes for it that no
+// proxy can apply.
 func ht6004(q *inquiry) {
+	q.kind(q.pastRoutes, KindListener)
 	q.kind(func(n *node) {
 		o := n.facts.outcome
 		if o == nil || n.facts.flow.app != "tcp" || n.facts.direction == envoyadmin.Gateway {
@@ -57,4 +64,40 @@ func ht6004(q *inquiry) {
 			fmt.Sprintf("in Service %s/%s name the port tcp-%s, or set appProtocol: tcp", s.service.Namespace, s.service.Name, strings.TrimPrefix(s.port.Name, prefix+"-")))
 		q.proof(f, Config, Query{Area: AreaCluster, File: "services", Select: Selector{Namespace: s.service.Namespace, Name: s.service.Name}}, printed(s.service.Raw, member("name", s.port.Name), member("port", s.port.Port)), s.port.Name)
 	}, KindListener)
+}
+
+// pastRoutes names HTTP that a sidecar passes on as opaque TCP past the HTTP routes
+// that a VirtualService has for it.
+func (q *inquiry) pastRoutes(n *node) {
+	o, f := n.facts.outcome, n.facts.flow
+	if o == nil || f.app == "tcp" || f.tls != "none" || n.facts.direction != envoyadmin.Outbound || n.facts.pod == nil || o.Terminal != "tcp_proxy" {
+		return
+	}
+	s := q.serviceAt(f)
+	if s == nil || s.port == nil {
+		return
+	}
+	prefix, _, _ := strings.Cut(s.port.Name, "-")
+	says := "is named " + s.port.Name
+	opaque := slices.Contains(tcpPrefixes, prefix)
+	if s.port.AppProtocol != nil {
+		says = "has appProtocol " + *s.port.AppProtocol
+		opaque = slices.Contains(tcpPrefixes, strings.ToLower(*s.port.AppProtocol))
+	}
+	if !opaque {
+		return
+	}
+	all, err := q.cluster.VirtualServicesForHost(q.ctx, s.service.Host(), "mesh")
+	q.refused(err)
+	for _, vs := range all {
+		if len(vs.Spec.GetHttp()) == 0 || !k8s.Visible(vs.Spec.GetExportTo(), vs.Namespace, n.facts.pod.ref.namespace) {
+			continue
+		}
+		found := q.report(n, fmt.Sprintf("port %d of Service %s/%s %s, so the sidecar passes it on as opaque TCP; the HTTP routes, timeouts and retries of %s do not apply to it", s.port.Port, s.service.Namespace, s.service.Name, says, vs.Ref()),
+			fmt.Sprintf("kubectl -n %s patch svc %s -p '{\"spec\":{\"ports\":[{\"port\":%d,\"appProtocol\":\"http\"}]}}'", s.service.Namespace, s.service.Name, s.port.Port))
+		found.severity = SeverityWarning // it gets through, by other ways than were written
+		q.proof(found, Config, Query{Area: AreaCluster, File: "services", Select: Selector{Namespace: s.service.Namespace, Name: s.service.Name}}, printed(s.service.Raw, member("name", s.port.Name), member("port", s.port.Port)), s.port.Name)
+		q.written(found, &vs.Meta, "http", "http")
+		return
+	}
 }

@@ -73,6 +73,15 @@ func TestANearCaseDoesNotFire(t *testing.T) {
 			in(o, "metadata")["name"] = "other"
 			in(in(o, "spec")["servers"].([]any)[0].(map[string]any), "port")["number"] = 31373
 		}), nodePort},
+		{"HT1003", "a server of another host on a port the Service lacks", faultWorld("HT3001-gateway-selector"), another("gateways.networking.istio.io", "simple", func(o map[string]any) {
+			server := in(o, "spec")["servers"].([]any)[0].(map[string]any)
+			in(o, "metadata")["name"], in(o, "spec")["selector"] = "other", map[string]any{"istio": "ingressgateway"}
+			server["hosts"], in(server, "port")["number"] = []any{"other.example.com"}, 9999
+		}), nodePort},
+		{"HT1003", "the same, a bare connection", faultWorld("HT3001-gateway-selector"), another("gateways.networking.istio.io", "simple", func(o map[string]any) {
+			in(o, "metadata")["name"], in(o, "spec")["selector"] = "other", map[string]any{"istio": "ingressgateway"}
+			in(in(o, "spec")["servers"].([]any)[0].(map[string]any), "port")["number"] = 9999
+		}), asked{url: "192.168.170.137:31373"}},
 		{"HT1004", "a client inside of the ranges", faultWorld("HT1004-source-ranges"), nothing, asked{url: "http://exam.com/getList", source: "198.51.100.77"}},
 		{"HT1005", "the annotation names a NodePort the Service has", ingressLB, annotate("service.beta.kubernetes.io/aws-load-balancer-healthcheck-port", "31080"), getList},
 		{"HT1005", "the annotation follows the traffic port", ingressLB, annotate("service.beta.kubernetes.io/aws-load-balancer-healthcheck-port", "traffic-port"), getList},
@@ -138,6 +147,10 @@ func TestANearCaseDoesNotFire(t *testing.T) {
 		{"HT6002", "a policy that allows the gateway", faultWorld("HT6002-wrong-principal"), nothing, asked{url: "http://details:9080/details/0", from: "pod:bookinfo/productpage-v1-6c8d9f7b54-p2wqd"}},
 		{"HT6003", "a policy for other Pods", ingressLB, all(denyDefault, text("cluster/networkpolicies.networking.k8s.io.json", `"podSelector": {}`, `"podSelector": {"matchLabels": {"app": "other"}}`)), getList},
 		{"HT6004", "a port named http that carries HTTP", bookinfo, nothing, asked{url: "10.100.1.11:9080", from: "pod:bookinfo/productpage-v1-6c8d9f7b54-p2wqd"}},
+		{"HT6004", "a port named for TCP that carries HTTP, without HTTP routes", bookinfo, all(opaqueReviews, text("cluster/virtualservices.networking.istio.io.json", `"reviews"
+                ]`, `"other"
+                ]`)), asked{url: "http://reviews:9080/reviews/0", from: "pod:bookinfo/productpage-v1-6c8d9f7b54-p2wqd"}},
+		{"HT6004", "HTTP routes on a port named http", bookinfo, nothing, asked{url: "http://reviews:9080/reviews/0", from: "pod:bookinfo/productpage-v1-6c8d9f7b54-p2wqd"}},
 		{"HT6005", "exportTo that names the gateway's namespace", ingressHTTP, item("services", "simple", func(o map[string]any) {
 			in(o, "metadata", "annotations")["networking.istio.io/exportTo"] = ".,istio-system"
 		}), nodePort},

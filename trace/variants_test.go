@@ -205,6 +205,32 @@ func TestVariantsOfFaultsAreNamedToo(t *testing.T) {
 			}), asked{url: "http://reviews:9080/", from: "pod:bookinfo/ratings-v1-9b8c7d6f5-kd8ws"}, trace.Unreachable, "HT8002", []trace.HopKind{trace.KindPod},
 		},
 		{
+			"a port named for TCP whose HTTP routes a VirtualService has", bookinfo, opaqueReviews,
+			asked{url: "http://reviews:9080/reviews/0", from: "pod:bookinfo/productpage-v1-6c8d9f7b54-p2wqd"}, trace.Reachable, "HT6004", []trace.HopKind{trace.KindListener},
+		},
+		{
+			"a certificate that /certs says has expired", faultWorld(httpsWorld), add(lbGateway+"certs.json", `{
+ "certificates": [
+  {
+   "cert_chain": [
+    {
+     "path": "kubernetes://exam-credential",
+     "serial_number": "1",
+     "subject_alt_names": [
+      {
+       "dns": "exam.com"
+      }
+     ],
+     "valid_from": "2025-01-01T00:00:00Z",
+     "expiration_time": "2026-02-01T00:00:00Z"
+    }
+   ]
+  }
+ ]
+}
+`), asked{url: "https://exam.com/getList"}, "", "HT3005", []trace.HopKind{trace.KindFilterChain},
+		},
+		{
 			"a gateway in the host's network", ingressHTTP, item("pods", "istio-ingressgateway-576c469c96-spndl", func(o map[string]any) {
 				spec, status := in(o, "spec"), in(o, "status")
 				spec["hostNetwork"], spec["nodeName"] = true, "baihl-master"
@@ -227,6 +253,42 @@ func TestVariantsOfFaultsAreNamedToo(t *testing.T) {
 				t.Errorf("%s %s at %s\n%s", r.Verdict, code, hop, outline(r))
 			}
 		})
+	}
+}
+
+// opaqueReviews names the port of reviews for TCP, and gives the sidecar of
+// productpage the listener of its own that Istio makes of it.
+func opaqueReviews(t testing.TB, world files) {
+	t.Helper()
+	const dump = "proxies/bookinfo/productpage-v1-6c8d9f7b54-p2wqd/config_dump.json"
+	item("services", "reviews", func(o map[string]any) {
+		in(o, "spec")["ports"].([]any)[0].(map[string]any)["name"] = "tcp-reviews"
+	})(t, world)
+	item("endpointslices.discovery.k8s.io", sliceName(t, bookinfo, "reviews"), func(o map[string]any) {
+		o["ports"].([]any)[0].(map[string]any)["name"] = "tcp-reviews"
+	})(t, world)
+	hit := false
+	editDump(t, world, dump, func(o map[string]any) {
+		all, ok := o["dynamic_listeners"].([]any)
+		if !ok || hit {
+			return
+		}
+		for _, l := range all {
+			if l.(map[string]any)["name"] != "10.96.0.10_53" {
+				continue
+			}
+			text := strings.NewReplacer("10.96.0.10_53", "10.100.1.12_9080", `"10.96.0.10"`, `"10.100.1.12"`, `"port_value": 53`, `"port_value": 9080`,
+				"outbound|53||kube-dns.kube-system.svc.cluster.local", "outbound|9080||reviews.bookinfo.svc.cluster.local").Replace(string(encode(t, l)))
+			var own any
+			if err := json.Unmarshal([]byte(text), &own); err != nil {
+				t.Fatal(err)
+			}
+			o["dynamic_listeners"], hit = append(all, own), true
+			return
+		}
+	})
+	if !hit {
+		t.Fatal("the sidecar has no listener to make it from")
 	}
 }
 
