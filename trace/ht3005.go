@@ -53,8 +53,8 @@ func ht3005(q *inquiry) {
 // secretEntry is the beginning of the proxy's entry for a secret: its name,
 // version and certificate, in PEM as the proxy holds it; never its key.
 func (p *proxy) secretEntry(name string) string {
-	i := bytes.Index(p.data, []byte(`"name": "`+name+`"`))
-	if i < 0 {
+	i := bytes.LastIndex(p.data, []byte(`"name": "`+name+`"`)) // listeners name it too; secrets come last
+	if i < 0 || !bytes.Contains(p.data[i:min(len(p.data), i+400)], []byte("certificate")) {
 		return ""
 	}
 	from := bytes.LastIndexByte(p.data[:i], '\n') + 1

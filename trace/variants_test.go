@@ -264,9 +264,11 @@ func opaqueReviews(t testing.TB, world files) {
 	item("services", "reviews", func(o map[string]any) {
 		in(o, "spec")["ports"].([]any)[0].(map[string]any)["name"] = "tcp-reviews"
 	})(t, world)
-	item("endpointslices.discovery.k8s.io", sliceName(t, bookinfo, "reviews"), func(o map[string]any) {
-		o["ports"].([]any)[0].(map[string]any)["name"] = "tcp-reviews"
-	})(t, world)
+	editDump(t, world, "cluster/endpointslices.discovery.k8s.io.json", func(o map[string]any) {
+		if o["kind"] == "EndpointSlice" && in(o, "metadata", "labels")["kubernetes.io/service-name"] == "reviews" {
+			o["ports"].([]any)[0].(map[string]any)["name"] = "tcp-reviews"
+		}
+	})
 	hit := false
 	editDump(t, world, dump, func(o map[string]any) {
 		all, ok := o["dynamic_listeners"].([]any)
