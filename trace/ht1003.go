@@ -31,7 +31,7 @@ func ht1003(q *inquiry) {
 		for _, g := range gateways {
 			for _, server := range g.Spec.GetServers() {
 				port := int32(server.GetPort().GetNumber())
-				if q.servicePortNumbered(s.service, port) || !meant(server, s.port, n.facts.flow) {
+				if q.servicePortNumbered(s.service, port) || !intended(server, s.port, n.facts.flow) {
 					continue
 				}
 				detail := fmt.Sprintf("Gateway %s/%s has a server for %s on port %d, which is no port of Service %s/%s (%s)", g.Namespace, g.Name, strings.Join(server.GetHosts(), ", "), port, s.service.Namespace, s.service.Name, portList(s.service))
@@ -89,10 +89,10 @@ func serverOn(g *k8s.Gateway, port int32) *networking.Server {
 	return nil
 }
 
-// meant says whether a Gateway's server is the one that was to serve what was
+// intended says whether a Gateway's server is the one that was to serve what was
 // asked for: its hosts take the request's, or, where a bare connection names no
 // host, its port is the Service port's NodePort or target.
-func meant(server *networking.Server, port *corev1.ServicePort, f flow) bool {
+func intended(server *networking.Server, port *corev1.ServicePort, f flow) bool {
 	host := f.sni
 	if f.app != "tcp" {
 		host = hostOf(f)
