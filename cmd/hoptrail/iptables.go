@@ -85,7 +85,7 @@ Exit status: 0 accepted, 1 dropped or rejected on some way, 2 bad input,
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&o.rules, "rules", "", "iptables-save or ip6tables-save `FILE` (- for stdin)")
+	f.StringVar(&o.rules, "rules", "", "iptables-save or ip6tables-save `FILE`, gzip or not (- for stdin)")
 	f.StringVar(&o.legacy, "legacy-rules", "", "iptables-legacy-save `FILE`, where both backends hold rules")
 	f.StringVar(&o.ipset, "ipset", "", "ipset save `FILE`")
 	f.StringVar(&o.addr, "ip-addr", "", "`FILE` of ip -j addr")
@@ -387,6 +387,9 @@ func readWith[T any](file string, parse func(string, []byte) (T, error), into *T
 	if err != nil {
 		return err
 	}
+	if data, err = unpacked(file, data); err != nil {
+		return err
+	}
 	v, err := parse(file, data)
 	if err != nil {
 		return err
@@ -395,12 +398,39 @@ func readWith[T any](file string, parse func(string, []byte) (T, error), into *T
 	return nil
 }
 
-// readRules returns the text of a ruleset. Large files are mapped, not copied.
-func readRules(s *streams, file string) ([]byte, error) {
+// maxSave bounds a ruleset, unpacked.
+const maxSave = 1 << 30
+
+// readRules returns the text of a ruleset, gzip or not. Large files are mapped,
+// not copied.
+func readRules(s *streams, file string) (data []byte, err error) {
 	if file == "-" {
-		return io.ReadAll(io.LimitReader(s.in, 1<<31))
+		data, err = io.ReadAll(io.LimitReader(s.in, maxSave))
+	} else {
+		data, err = mapFile(file)
 	}
-	return mapFile(file)
+	if err != nil {
+		return nil, err
+	}
+	return unpacked(file, data)
+}
+
+// unpacked is data, or what it holds where it is gzip.
+func unpacked(file string, data []byte) ([]byte, error) {
+	if !bytes.HasPrefix(data, []byte{0x1f, 0x8b}) {
+		return data, nil
+	}
+	r, err := gunzip(bytes.NewReader(data))
+	if err == nil {
+		data, err = io.ReadAll(io.LimitReader(r, maxSave+1))
+	}
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("%s: %w", file, err)
+	case len(data) > maxSave:
+		return nil, fmt.Errorf("%s: larger than %d bytes unpacked", file, maxSave)
+	}
+	return data, nil
 }
 
 // packetLine is one line of --packets.
@@ -436,6 +466,10 @@ func (o *evalOptions) many(s *streams, h *iptables.Host) error {
 		}
 		defer f.Close()
 		in = f
+	}
+	in, err := gunzip(in)
+	if err != nil {
+		return fmt.Errorf("%s: %w", o.packets, err)
 	}
 	lines := bufio.NewScanner(in)
 	lines.Buffer(nil, 1<<20)

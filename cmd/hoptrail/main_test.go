@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"compress/gzip"
 	"context"
 	"errors"
 	"flag"
@@ -82,6 +83,14 @@ func TestScripts(t *testing.T) {
 						ts.Fatalf("%q in:\n%s", trace, said)
 					}
 				}
+			},
+			"pack": func(ts *testscript.TestScript, _ bool, args []string) {
+				var b bytes.Buffer
+				z := gzip.NewWriter(&b)
+				_, err := z.Write([]byte(ts.ReadFile(args[0])))
+				ts.Check(err)
+				ts.Check(z.Close())
+				ts.Check(os.WriteFile(ts.MkAbs(args[0]+".gz"), b.Bytes(), 0o600))
 			},
 			"cut": func(ts *testscript.TestScript, _ bool, args []string) {
 				n, err := strconv.ParseInt(args[1], 10, 64)

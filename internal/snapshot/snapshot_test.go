@@ -102,6 +102,19 @@ func archive(t testing.TB, compress bool, entries ...entry) []byte {
 	return buf.Bytes()
 }
 
+func gzipped(t testing.TB, text string) string {
+	t.Helper()
+	var buf bytes.Buffer
+	w := gzip.NewWriter(&buf)
+	if _, err := w.Write([]byte(text)); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return buf.String()
+}
+
 type zeros struct{}
 
 func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
@@ -254,6 +267,7 @@ func TestWhatIsStrangeButHarmlessIsRead(t *testing.T) {
 		{"all in one folder", archive(t, true, entry{name: "ticket/snapshot.json", body: meta}, entry{name: "ticket/cluster/pods.json", body: "{}"})},
 		{"other files beside", archive(t, true, entry{name: "README.md"}, entry{name: "expect.json", body: "x"}, entry{name: "snapshot.json", body: meta}, entry{name: "cluster/pods.json", body: "{}"})},
 		{"not compressed", archive(t, false, entry{name: "snapshot.json", body: meta}, entry{name: "cluster/pods.json", body: "{}"})},
+		{"a file packed by itself", archive(t, true, entry{name: "snapshot.json", body: meta}, entry{name: "cluster/pods.json.gz", body: gzipped(t, "{}")})},
 		{"fields to come", archive(t, true, entry{name: "snapshot.json", body: `{"format":"hoptrail.snapshot/v1","later":[1]}`}, entry{name: "cluster/pods.json", body: "{}"})},
 	} {
 		t.Run(c.name, func(t *testing.T) {

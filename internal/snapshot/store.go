@@ -56,13 +56,37 @@ type member struct {
 	err  error
 }
 
+// read returns a file, or what name.gz beside it holds.
 func (s *store) read(name string) ([]byte, *member, error) {
-	m := s.files[name]
+	if m := s.files[name]; m != nil {
+		m.once.Do(func() { m.data, m.err = m.read() })
+		return m.data, m, m.err
+	}
+	m := s.files[name+".gz"]
 	if m == nil {
 		return nil, nil, fs.ErrNotExist
 	}
-	m.once.Do(func() { m.data, m.err = m.read() })
+	m.once.Do(func() {
+		if m.data, m.err = m.read(); m.err == nil {
+			m.data, m.err = s.gunzip(name+".gz", m.data)
+		}
+	})
 	return m.data, m, m.err
+}
+
+func (s *store) gunzip(name string, packed []byte) ([]byte, error) {
+	z, err := gzip.NewReader(bytes.NewReader(packed))
+	if err != nil {
+		return nil, s.input("%s: %v", name, err)
+	}
+	data, err := io.ReadAll(io.LimitReader(z, defaultLimits.file+1))
+	if err != nil {
+		return nil, s.input("%s: %v", name, err)
+	}
+	if int64(len(data)) > defaultLimits.file {
+		return nil, s.input("%s is larger than %s, unpacked", name, size(defaultLimits.file))
+	}
+	return data, nil
 }
 
 func (s *store) input(format string, args ...any) error {
