@@ -396,6 +396,12 @@ func (h *Host) evaluate(p Packet, layers []*Ruleset, names []string) Result {
 	f := w.begin()
 	w.run(&f)
 	r := w.result()
+	if src := p.Src.Addr(); src.Is4() && src.IsLoopback() && slices.ContainsFunc(r.Outcomes, func(o Outcome) bool {
+		return o.Verdict == Accept && o.DNAT && !o.Local && !o.Dst.Addr().IsLoopback()
+	}) {
+		// ip-sysctl: a martian otherwise, after nat OUTPUT and before POSTROUTING.
+		r.Assumptions = append(r.Assumptions, "net.ipv4.conf.all.route_localnet is taken to be 1, as kube-proxy sets it: without, the kernel drops what leaves with a loopback source")
+	}
 	w.paths.reset()
 	w.frames.reset()
 	leaves := w.leaves

@@ -362,6 +362,25 @@ func TestOtherModesOfKubeProxyAreNamedAndNeverPass(t *testing.T) {
 	}
 }
 
+func TestALoopbackSourceThatLeavesTheNodeIsAnAssumption(t *testing.T) {
+	h := hostWith(t, tableOf("nat", "-A OUTPUT -p tcp -m tcp --dport 30080 -j DNAT --to-destination 10.1.0.5:8080", "-A OUTPUT -p tcp -m tcp --dport 30081 -j DNAT --to-destination 127.0.0.1:8081"))
+	for _, tt := range []struct {
+		src, dst string
+		want     bool
+	}{
+		{"127.0.0.1:40000", "127.0.0.1:30080", true},
+		{"127.0.0.1:40000", "127.0.0.1:30081", false},
+		{"10.0.0.1:40000", "10.0.0.1:30080", false},
+	} {
+		p := packet(tt.src, tt.dst)
+		p.Hook = Output
+		r := h.Evaluate(p)
+		if got := strings.Contains(strings.Join(r.Assumptions, "\n"), "route_localnet"); got != tt.want || r.Verdict() != Accept {
+			t.Errorf("%s to %s: %s %q", tt.src, tt.dst, r.Verdict(), r.Assumptions)
+		}
+	}
+}
+
 func TestTextsThatAreNoSaveAreRefusedWithTheirPlace(t *testing.T) {
 	for _, tt := range []struct{ name, text, want string }{
 		{"something else", "hello\nworld\n", "x:1:1: this is no iptables-save"},
