@@ -468,6 +468,9 @@ func (r *run) httpStep(w *way, s *httpfilter.Step) bool {
 	if len(step.Owner) == 0 {
 		step.Owner = policyOwner(s.Why)
 	}
+	if len(step.Owner) == 0 {
+		step.Owner = filterOwner(s.Name)
+	}
 	step.Source, step.Object = r.filterSource(s)
 	switch s.Effect {
 	case httpfilter.Silent, httpfilter.Disabled:
