@@ -108,6 +108,10 @@ type report struct {
 		Evidence                      []struct{ Source, Excerpt, Basis string }
 		Checks                        []struct{ Name, State, Value string }
 	}
+	Paths []struct {
+		Probability float64
+		Verdict     string
+	}
 	Findings []struct {
 		Code, Title, Detail, Hop string
 		Fix                      []string
@@ -705,6 +709,50 @@ func TestKubectlFindsThePlugin(t *testing.T) {
 	}
 	if out := run("exec", "-n", "kube-system", "kube-proxy-baihl-node", "--", "iptables-save", "-t", "nat"); !strings.Contains(out, "KUBE-SVC-G6D3V5KS3PXPUEDS") {
 		t.Errorf("rules: %s", out)
+	}
+}
+
+// TestReplicasThatDoNotAgreeAreBranches: one of two Pods of a gateway is behind.
+func TestReplicasThatDoNotAgreeAreBranches(t *testing.T) {
+	w := world(t, "seed/bookinfo")
+	const current, behind = "istio-system/istio-ingressgateway-6d8b7c9f5-8c4vn", "istio-system/istio-ingressgateway-6d8b7c9f5-j6lzq"
+	const dump = "proxies/" + behind + "/config_dump.json"
+	old := bytes.ReplaceAll(bytes.ReplaceAll(w[dump], []byte(`"path": "/productpage"`), []byte(`"path": "/old"`)), []byte(`"2026-11-20T17:11:54Z/7"`), []byte(`"2026-11-20T17:11:54Z/4"`))
+	if bytes.Equal(old, w[dump]) {
+		t.Fatal("the world's configuration is not what the test takes it for")
+	}
+	w[dump] = old
+	l := start(t, Config{World: w})
+	r := trace(t, l, "", "http://bookinfo.example.com/productpage")
+	if r.Verdict != "degraded" || r.exit != 1 || !slices.ContainsFunc(r.Findings, func(f struct {
+		Code, Title, Detail, Hop string
+		Fix                      []string
+	}) bool {
+		return f.Code == "HT3008" && strings.Contains(f.Detail, current+" answers forward") && strings.Contains(f.Detail, behind+" answers reject no_route")
+	}) {
+		t.Errorf("exit %d, verdict %s\n%s", r.exit, r.Verdict, r.outline())
+	}
+	for _, pod := range []string{current, behind} {
+		if !slices.Contains(r.shown("pod", "pod"), pod) {
+			t.Errorf("%s is no branch\n%s", pod, r.outline())
+		}
+		for _, file := range []string{"config_dump.json", "access.log"} {
+			if !slices.ContainsFunc(r.Collected.Read, func(n struct{ What string }) bool { return n.What == "proxies/"+pod+"/"+file }) {
+				t.Errorf("%s of %s was not read", file, pod)
+			}
+		}
+	}
+	good, bad := 0.0, 0.0
+	for _, p := range r.Paths {
+		switch p.Verdict {
+		case "reachable":
+			good += p.Probability
+		case "unreachable":
+			bad += p.Probability
+		}
+	}
+	if good < 0.49 || good > 0.51 || bad < 0.49 || bad > 0.51 {
+		t.Errorf("the ways are %v", r.Paths)
 	}
 }
 

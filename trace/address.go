@@ -236,6 +236,15 @@ func (w *walker) loadBalancer(f flow, o *k8s.Owner) *node {
 			w.pastNodes(n, onward, s)
 			return n
 		}
+		if len(ways) > 1 {
+			save := saveV4
+			if f.dst.Addr().Is6() {
+				save = saveV6
+			}
+			for _, way := range ways[:min(len(ways), 2*atOnce)] {
+				w.read.ahead(w.ctx, Query{Area: AreaNode, Name: way.Name, File: save})
+			}
+		}
 		for _, way := range ways {
 			next := onward
 			if mode := ingressMode(svc, f.dst.Addr()); (mode == "Proxy" || byName) && o.Port.NodePort != 0 {
@@ -260,6 +269,7 @@ func (w *walker) loadBalancer(f flow, o *k8s.Owner) *node {
 // Service's endpoints, which any of them would choose from. The hop stays unknown.
 func (w *walker) pastNodes(n *node, f flow, s *servicePort) {
 	eps := s.sentTo(f.dst.Addr())
+	w.aheadTo(len(eps), func(i int) netip.AddrPort { return eps[i].Addr })
 	for _, e := range eps {
 		p := w.podByIP(e.Addr.Addr(), e.Addr.Port())
 		if w.err != nil || p == nil {

@@ -198,6 +198,42 @@ func (w *walker) podByIP(addr netip.Addr, port uint16) *pod {
 	return p
 }
 
+// aheadTo asks ahead, where the way parts to n addresses, for the Pods that have
+// them and for what the walk reads first in each: replicas are waited for
+// together, not one after the other.
+func (w *walker) aheadTo(n int, addr func(i int) netip.AddrPort) {
+	if n < 2 || w.err != nil {
+		return
+	}
+	n = min(n, 2*atOnce)
+	for i := range n {
+		a := addr(i)
+		if _, known := w.pods[a.String()]; a.IsValid() && !known {
+			w.read.ahead(w.ctx, Query{Area: AreaCluster, File: "pods", Select: Selector{Fields: "status.podIP=" + a.Addr().String()}})
+		}
+	}
+	for i := range n {
+		a := addr(i)
+		if !a.IsValid() {
+			continue
+		}
+		p := w.podByIP(a.Addr(), a.Port())
+		if p == nil || p.hostNetwork() {
+			continue
+		}
+		switch p.proxy.Role {
+		case k8s.RoleGateway:
+			w.read.ahead(w.ctx, p.ref.query(AreaProxy, configDump), p.ref.query(AreaProxy, accessLog))
+		case k8s.RoleSidecar:
+			save := saveV4
+			if a.Addr().Is6() {
+				save = saveV6
+			}
+			w.read.ahead(w.ctx, p.ref.query(AreaPod, save), p.ref.query(AreaProxy, configDump), p.ref.query(AreaProxy, accessLog))
+		}
+	}
+}
+
 // podNamed finds a Pod by its name.
 func (w *walker) podNamed(ref podRef) (*pod, *NotReadError) {
 	found, err := w.cluster.Pod(w.ctx, ref.namespace, ref.name)

@@ -1,6 +1,7 @@
 package trace
 
 import (
+	"bytes"
 	"fmt"
 	"slices"
 	"strings"
@@ -74,6 +75,7 @@ func (q *inquiry) replicas() {
 		all := byService[key]
 		for _, a := range all[1:] {
 			if sameOutcome(all[0].o, a.o) {
+				q.versions(all[0].node, all[0].o, a.node, a.o)
 				continue
 			}
 			f := q.report(a.node, fmt.Sprintf("replicas of the gateway do not agree: %s answers %s, %s answers %s", all[0].node.facts.proxy.pod, answerOf(all[0].o), a.node.facts.proxy.pod, answerOf(a.o)),
@@ -82,6 +84,60 @@ func (q *inquiry) replicas() {
 			f.effect = Degraded
 		}
 	}
+}
+
+// versions compares the versions of the listener and of the route table that two
+// replicas used where they decide the request alike. That versions differ proves
+// nothing by itself, for two istiods count each for themselves; that the objects
+// differ as well is a finding.
+func (q *inquiry) versions(a *node, oa *envoyadmin.Outcome, b *node, ob *envoyadmin.Outcome) {
+	for _, v := range []struct {
+		kind HopKind
+		what string
+		of   func(*envoyadmin.Dump, *envoyadmin.Outcome) string
+	}{
+		{KindListener, "listener " + oa.Listener, func(d *envoyadmin.Dump, o *envoyadmin.Outcome) string {
+			for _, l := range d.Listeners() {
+				if l.Name == o.Listener && l.State == "active" {
+					return l.Version
+				}
+			}
+			return ""
+		}},
+		{KindRoute, "route table " + oa.RouteConfig, func(d *envoyadmin.Dump, o *envoyadmin.Outcome) string {
+			for _, t := range d.Routes() {
+				if t.Name == o.RouteConfig {
+					return t.Version
+				}
+			}
+			return ""
+		}},
+	} {
+		va, vb := v.of(a.facts.proxy.dump, oa), v.of(b.facts.proxy.dump, ob)
+		if va == "" || vb == "" || va == vb {
+			continue
+		}
+		pa, pb := a.facts.proxy.pod, b.facts.proxy.pod
+		b.hop.check("version of "+v.what, OK, fmt.Sprintf("%s; %s has %s", vb, pa, va))
+		if bytes.Equal(objectUsed(a, v.kind), objectUsed(b, v.kind)) {
+			continue
+		}
+		f := q.report(b, fmt.Sprintf("replicas of the gateway hold different versions of %s: %s has %s, %s has %s; they decide this request alike", v.what, pa, va, pb, vb),
+			"istioctl proxy-status   # which of them is STALE?")
+		f.severity = SeverityInfo
+		q.quote(f, Config, pa.query(AreaProxy, configDump), va)
+		q.quote(f, Config, pb.query(AreaProxy, configDump), vb)
+	}
+}
+
+// objectUsed is the object of Envoy that the first hop of a kind behind n, in the
+// same proxy, was decided by.
+func objectUsed(n *node, kind HopKind) []byte {
+	m := behindHop(n, kind)
+	if m == nil || m.facts.proxy != n.facts.proxy || len(m.hop.Config) == 0 {
+		return nil
+	}
+	return m.hop.Config[0].Object
 }
 
 // answerOf says an outcome in a few words.

@@ -239,6 +239,7 @@ func (w *walker) nodeHop(f flow, ns *netns, hook iptables.Hook, in string, s *se
 		}
 	}
 	n = w.done(n)
+	w.aheadTo(len(result.Outcomes), func(i int) netip.AddrPort { return result.Outcomes[i].Dst })
 	for i := range result.Outcomes {
 		w.afterNode(n, f, ns, &result.Outcomes[i], result.Outcomes[i].Probability, len(result.Outcomes) > 1, s)
 		if w.err != nil {
@@ -495,6 +496,7 @@ func (w *walker) toEndpoints(n *node, f flow, s *servicePort) {
 	}
 	q := Query{Area: AreaCluster, File: "endpointslices.discovery.k8s.io"}
 	w.cite(n.hop, Inferred, q, strings.Join(lines, "\n"), "")
+	w.aheadTo(len(eps), func(i int) netip.AddrPort { return eps[i].Addr })
 	for _, e := range eps {
 		next := f
 		next.dst = e.Addr

@@ -66,6 +66,9 @@ func (w *walker) proxyOf(pod podRef) *proxy {
 		return p
 	}
 	p.dump = dump
+	for _, file := range []string{clusters, "certs.json", "listeners.json", "server_info.json", "stats.txt", accessLog} {
+		w.read.ahead(w.ctx, pod.query(AreaProxy, file))
+	}
 	for _, file := range []struct {
 		name     string
 		optional bool
@@ -397,6 +400,10 @@ func (t *stepTree) endpoints(n *node, o *envoyadmin.Outcome) []edge {
 	for _, e := range o.Endpoints {
 		served = served || e.Probability > 0
 	}
+	t.w.aheadTo(len(o.Endpoints), func(i int) netip.AddrPort {
+		addr, _ := netip.ParseAddrPort(o.Endpoints[i].Address)
+		return addr
+	})
 	var out []edge
 	for i := range o.Endpoints {
 		e := &o.Endpoints[i]

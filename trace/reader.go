@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"sync"
 	"time"
 )
 
@@ -16,7 +17,21 @@ type reader struct {
 	seen     map[Query]reading
 	took     time.Duration // since the last hop was decided
 	lenient  bool          // broken input is one more thing that could not be read
+
+	coming map[Query]*answer // what was asked for ahead
+	room   chan struct{}     // for those that are under way
+	under  sync.WaitGroup
 }
+
+// answer is what a source says to a question asked ahead.
+type answer struct {
+	done chan struct{}
+	obs  Observation
+	err  error
+}
+
+// atOnce bounds the questions that are asked ahead at the same time.
+const atOnce = 8
 
 type reading struct {
 	obs      Observation
@@ -25,7 +40,45 @@ type reading struct {
 }
 
 func newReader(t *Tracer) *reader {
-	return &reader{source: t.Source, progress: t.Progress, seen: map[Query]reading{}, lenient: t.Lenient}
+	return &reader{source: t.Source, progress: t.Progress, seen: map[Query]reading{}, lenient: t.Lenient, coming: map[Query]*answer{}, room: make(chan struct{}, atOnce)}
+}
+
+// ahead asks questions that the walk is about to ask, side by side. Each is still
+// read where the walk comes to it: nothing but the waiting changes.
+func (r *reader) ahead(ctx context.Context, questions ...Query) {
+	for _, q := range questions {
+		_, known := r.seen[q]
+		if known || r.coming[q] != nil {
+			continue
+		}
+		a := &answer{done: make(chan struct{})}
+		r.coming[q] = a
+		r.under.Go(func() {
+			defer close(a.done)
+			select {
+			case r.room <- struct{}{}:
+				defer func() { <-r.room }()
+				a.obs, a.err = r.source.Observe(ctx, q)
+			case <-ctx.Done():
+				a.err = ctx.Err()
+			}
+		})
+	}
+}
+
+// ask gives the source's answer, the one that was asked for ahead if there is one.
+func (r *reader) ask(ctx context.Context, q Query) (Observation, error) {
+	a := r.coming[q]
+	if a == nil {
+		return r.source.Observe(ctx, q)
+	}
+	delete(r.coming, q)
+	select {
+	case <-a.done:
+		return a.obs, a.err
+	case <-ctx.Done():
+		return Observation{}, ctx.Err()
+	}
 }
 
 // read returns the observation, or why there is none. The error ends the trace.
@@ -36,7 +89,7 @@ func (r *reader) read(ctx context.Context, q Query) (Observation, *NotReadError,
 	if r.progress != nil {
 		r.progress(Event{Reading: q.Path()})
 	}
-	obs, err := r.source.Observe(ctx, q)
+	obs, err := r.ask(ctx, q)
 	if err != nil {
 		notRead, ok := errors.AsType[*NotReadError](err)
 		if !ok {

@@ -83,6 +83,10 @@ func (t *Tracer) trace(ctx context.Context, target Target) (*Report, error) {
 		nodes: map[string]*netns{}, podNets: map[podRef]*netns{}, pods: map[string]*pod{}, proxies: map[podRef]*proxy{},
 		visited: map[string]*node{}, walking: map[string]bool{},
 	}
+	ctx, cancel := context.WithCancel(ctx)
+	w.ctx = ctx
+	defer w.read.under.Wait() // nothing is read any more when a trace is over
+	defer cancel()
 	w.cluster = k8s.New(lister{w})
 	f, err := w.request(from)
 	if err != nil {
