@@ -418,6 +418,11 @@ func (h *upstreamHost) judge(eds string, flags []string) {
 	}
 }
 
+// coarseUnhealthy is why an endpoint is unhealthy where only the config_dump's
+// endpoints section says so: it does not tell a host that was ejected or fails its
+// health checks from one that EDS calls unhealthy; /clusters does.
+const coarseUnhealthy = "UNHEALTHY in the config_dump; /clusters, which was not read, tells why"
+
 func assignment(la *endpointv3.ClusterLoadAssignment, c *cluster, fromConfig bool) []upstreamHost {
 	var out []upstreamHost
 	for _, g := range la.GetEndpoints() {
@@ -435,6 +440,11 @@ func assignment(la *endpointv3.ClusterLoadAssignment, c *cluster, fromConfig boo
 			}
 			h.address, h.addr = addressText(e.GetEndpoint().GetAddress())
 			h.judge(e.GetHealthStatus().String(), nil)
+			if !fromConfig && h.health == "unhealthy" && !h.excluded {
+				// The endpoints section tells the coarse health of a host, whatever
+				// made it so (server/admin/config_dump_handler.cc, addLbEndpoint).
+				h.why = coarseUnhealthy
+			}
 			if fromConfig && h.health == "healthy" {
 				switch {
 				case c.kind == "STRICT_DNS" || c.kind == "LOGICAL_DNS":

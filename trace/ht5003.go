@@ -2,6 +2,7 @@ package trace
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -12,8 +13,12 @@ func ht5003(q *inquiry) {
 	var order []string
 	q.kind(func(n *node) {
 		e := n.facts.endpoint
-		if e == nil || e.Health != "unhealthy" || !strings.Contains(e.Why, "failed_outlier_check") && !strings.Contains(e.Why, "failed_active_hc") && !strings.Contains(e.Why, "failed_active_health_check") {
+		if e == nil || e.Health != "unhealthy" {
 			return
+		}
+		seen := strings.Contains(e.Why, "failed_outlier_check") || strings.Contains(e.Why, "failed_active_hc") || strings.Contains(e.Why, "failed_active_health_check")
+		if !seen && !leadsToReadyPod(n) {
+			return // a Pod that is not ready explains it
 		}
 		key := n.facts.proxy.pod.String() + " " + n.facts.outcome.Cluster
 		if byCluster[key] == nil {
@@ -47,4 +52,16 @@ func ht5003(q *inquiry) {
 			}
 		}
 	}
+}
+
+// leadsToReadyPod says whether the endpoint is that of a Pod that is ready.
+func leadsToReadyPod(n *node) bool {
+	return slices.ContainsFunc(n.next, func(e edge) bool {
+		p := e.to.facts.pod
+		if p == nil || e.to.hop.Kind != KindPod {
+			return false
+		}
+		ready, _ := p.obj.Ready()
+		return ready
+	})
 }

@@ -39,6 +39,10 @@ func TestVariantsOfFaultsAreNamedToo(t *testing.T) {
 			), asked{url: "http://exam.com:8081/"}, trace.Unreachable, "HT1002", []trace.HopKind{trace.KindLoadBalancer, trace.KindService},
 		},
 		{
+			"endpoints that are out, and nothing tells why", faultWorld("HT5003-all-ejected"), remove(lbGateway + "clusters.json"),
+			getList, trace.Unreachable, "HT5003", []trace.HopKind{trace.KindEndpoint},
+		},
+		{
 			"the NodePort of another node, from a Pod", ingressHTTP, nothing,
 			asked{url: nodePort.url, headers: nodePort.headers, from: "pod:simple/simple-fb6498fdb-rmdg2"}, trace.Reachable, "", nil,
 		},
