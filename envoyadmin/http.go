@@ -37,6 +37,7 @@ func (r *run) http(w *way, b *chainBody) {
 	hcm := b.hcm
 	w.strange("the connection manager", hcm)
 	req := r.request()
+	w.reply, w.seen = hcm.GetLocalReplyConfig(), req
 	r.remote(w, hcm, req)
 	if !r.codec(w, hcm, b) {
 		w.end()
@@ -78,6 +79,7 @@ func (r *run) http(w *way, b *chainBody) {
 	if n.Request != nil {
 		req = n.Request
 	}
+	w.seen = req
 	req = route.DropInternalOnly(table.table.Config, req)
 	r.routes(w, b, table, req, b.hcm.GetHttpFilters(), nil)
 }
@@ -151,6 +153,15 @@ func (r *run) codec(w *way, hcm *hcmv3.HttpConnectionManager, b *chainBody) bool
 		s := &w.out.Steps[len(w.out.Steps)-1]
 		s.State, s.Why = StateFail, joinWords(s.Why, "the connection manager speaks HTTP/2 only and the client HTTP/1: the connection is closed")
 		w.settle(Reject, "", "DPE", "")
+		return false
+	}
+	if details, why := tooLarge(hcm, c); why != "" {
+		s := &w.out.Steps[len(w.out.Steps)-1]
+		s.State, s.Why = StateFail, joinWords(s.Why, why)
+		w.settle(Reject, "", "DPE", details)
+		if c.Protocol != HTTP2 { // HTTP/2 resets the stream
+			w.respond(431, "", "")
+		}
 		return false
 	}
 	return true

@@ -67,3 +67,82 @@ func TestAScopeThatIsNotLoadedIsWaitedForOnlyOnDemand(t *testing.T) {
 		}
 	}
 }
+
+func TestALocalReplyIsWhatTheConnectionManagerMakesOfIt(t *testing.T) {
+	table := `{"name":"r","virtual_hosts":[{"name":"v","domains":["a.test"],"routes":[
+		{"match":{"prefix":"/gone"},"route":{"cluster":"gone"}},
+		{"match":{"prefix":"/moved"},"redirect":{"path_redirect":"/there"}},
+		{"match":{"prefix":"/said"},"direct_response":{"status":200,"body":{"inline_string":"hello"}}},
+		{"match":{"prefix":"/ok"},"route":{"cluster":"a"}}]}]}`
+	status := func(op, code string) string {
+		return `{"status_code_filter":{"comparison":{"op":"` + op + `","value":{"default_value":` + code + `,"runtime_key":"k"}}}}`
+	}
+	flag := func(f string) string { return `{"response_flag_filter":{"flags":[` + f + `]}}` }
+	header := `{"header_filter":{"header":{"name":"x-a","string_match":{"exact":"1"}}}}`
+	both := func(kind string, list ...string) string {
+		return `{"` + kind + `":{"filters":[` + strings.Join(list, ",") + `]}}`
+	}
+	as := func(filter, fields string) string { return `{"filter":` + filter + `,` + fields + `}` }
+	for _, tc := range []struct {
+		name, config, path string
+		status             int
+		body, why, reason  string
+	}{
+		{"no mapper", ``, "/none", 404, "", "", ""},
+		{"a status", `"mappers":[` + as(status("EQ", "404"), `"status_code":418`) + `]`, "/none", 418, "", "mappers[0] makes the status 418 of 404", ""},
+		{"the first of two", `"mappers":[` + as(status("GE", "500"), `"status_code":500`) + `,` + as(status("GE", "400"), `"status_code":400`) + `,` + as(status("NE", "1"), `"status_code":599`) + `]`, "/none", 400, "", "mappers[1]", ""},
+		{"a flag", `"mappers":[` + as(flag(`"UH","NC"`), `"status_code":599`) + `]`, "/gone", 599, "", "mappers[0]", ""},
+		{"another flag", `"mappers":[` + as(flag(`"UH"`), `"status_code":599`) + `]`, "/gone", 503, "", "", ""},
+		{"any flag", `"mappers":[` + as(flag(``), `"status_code":599`) + `]`, "/gone", 599, "", "", ""},
+		{"any flag, of a reply without", `"mappers":[` + as(flag(``), `"status_code":599`) + `]`, "/said", 200, "hello", "", ""},
+		{"a header", `"mappers":[` + as(both("and_filter", header, status("LE", "404")), `"status_code":599`) + `]`, "/none", 599, "", "", ""},
+		{"one of two", `"mappers":[` + as(both("or_filter", status("EQ", "1"), `{"not_health_check_filter":{}}`), `"status_code":599`) + `]`, "/none", 599, "", "", ""},
+		{"a body", `"mappers":[` + as(status("EQ", "404"), `"body":{"inline_string":"nothing here"}`) + `]`, "/none", 404, "nothing here", "another body", ""},
+		{"a redirect keeps where it leads", `"mappers":[` + as(status("EQ", "301"), `"status_code":302`) + `]`, "/moved", 302, "", "", ""},
+		{"a format", `"body_format":{"json_format":{"code":"%RESPONSE_CODE%"}}`, "/said", 200, "", "formatted by local_reply_config", ""},
+		{"chance", `"mappers":[` + as(`{"runtime_filter":{"runtime_key":"k","percent_sampled":{"numerator":5}}}`, `"status_code":599`) + `]`, "/none", 404, "", "", "mappers[0] may change the response: its filter takes a part"},
+		{"a filter of another kind", `"mappers":[` + as(`{"duration_filter":{}}`, `"status_code":599`) + `]`, "/none", 404, "", "", "is not evaluated"},
+		{"a filter nobody knows", `"mappers":[` + as(`{"moon_filter":{}}`, `"status_code":599`) + `]`, "/none", 404, "", "", "moon_filter"},
+	} {
+		d := read(t, httpDump(`"filter_chains":[{"filters":[`+hcm(`"local_reply_config":{`+tc.config+`}`)+`]}]`, table))
+		o := d.Match(Call{Address: at80, Authority: "a.test", Path: tc.path, Headers: []Header{{"X-A", "1"}}}).Outcomes[0]
+		last := o.Steps[len(o.Steps)-1]
+		if o.Response == nil || o.Response.Status != tc.status || o.Response.Body != tc.body || !strings.Contains(last.Why, tc.why) || !strings.Contains(reasons(&o), tc.reason) || (tc.reason == "") != (len(o.Reasons) == 0) {
+			t.Errorf("%s: %+v %q %q", tc.name, o.Response, last.Why, o.Reasons)
+		}
+		if tc.path == "/moved" && o.Response.Location != "http://a.test/there" {
+			t.Errorf("%s: %+v", tc.name, o.Response)
+		}
+	}
+	d := read(t, httpDump(`"filter_chains":[{"filters":[`+hcm(`"local_reply_config":{"mappers":[`+as(status("GE", "0"), `"status_code":599`)+`]}`)+`]}]`, table))
+	if o := d.Match(Call{Address: at80, Authority: "a.test", Path: "/ok"}).Outcomes[0]; o.Verdict != Forward || o.Response != nil {
+		t.Errorf("%+v", o)
+	}
+}
+
+func TestHeadersBeyondTheCodecsLimitsAreRefused(t *testing.T) {
+	for _, tc := range []struct {
+		name, fields string
+		call         Call
+		details      string
+		status       int
+	}{
+		{"within both", "", Call{Headers: slices.Repeat([]Header{{"a", "b"}}, 99)}, "", 0},
+		{"one too many", "", Call{Headers: slices.Repeat([]Header{{"a", "b"}}, 100)}, "http1.too_many_headers", 431},
+		{"as many as are allowed", `"common_http_protocol_options":{"max_headers_count":200}`, Call{Headers: slices.Repeat([]Header{{"a", "b"}}, 100)}, "", 0},
+		{"one too many for HTTP/2", "", Call{Protocol: HTTP2, Headers: slices.Repeat([]Header{{"a", "b"}}, 97)}, "http2.too_many_headers", 0},
+		{"too large", "", Call{Headers: []Header{{"a", strings.Repeat("x", 60<<10)}}}, "http1.headers_too_large", 431},
+		{"as large as is allowed", `"max_request_headers_kb":96`, Call{Headers: []Header{{"a", strings.Repeat("x", 60<<10)}}}, "", 0},
+		{"a path too large", `"max_request_headers_kb":1`, Call{Path: "/" + strings.Repeat("x", 1<<10)}, "http1.headers_too_large", 431},
+	} {
+		tc.call.Address = at80
+		o := read(t, httpDump(`"filter_chains":[{"filters":[`+hcm(tc.fields)+`]}]`, tableR)).Match(tc.call).Outcomes[0]
+		status := 0
+		if o.Response != nil {
+			status = o.Response.Status
+		}
+		if o.Details != tc.details || status != tc.status || (o.Verdict == Reject) != (tc.details != "") || tc.details != "" && o.Flags != "DPE" {
+			t.Errorf("%s: %s %s %s %d", tc.name, o.Verdict, o.Flags, o.Details, status)
+		}
+	}
+}

@@ -11,6 +11,7 @@ import (
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	localv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/listener/local_ratelimit/v3"
 	proxyv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/listener/proxy_protocol/v3"
+	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/wrapperspb"
@@ -108,11 +109,14 @@ type way struct {
 	*run
 	out    Outcome
 	sealed bool
+
+	reply *hcmv3.LocalReplyConfig // of the connection manager the request came to
+	seen  *matcher.Request        // as it came to the routes
 }
 
 // fork copies the way so far; the copy has the given share of its probability.
 func (w *way) fork(share float64) *way {
-	n := &way{run: w.run, out: w.out, sealed: w.sealed}
+	n := &way{run: w.run, out: w.out, sealed: w.sealed, reply: w.reply, seen: w.seen}
 	n.out.Probability *= share
 	n.out.Steps = slices.Clone(w.out.Steps)
 	n.out.NearMisses = slices.Clone(w.out.NearMisses)
@@ -168,6 +172,7 @@ func (w *way) finish() {
 			o.Verdict = Undetermined
 		}
 	}
+	w.localReply()
 	if o.Endpoints == nil {
 		o.Endpoints = []Endpoint{}
 	}
