@@ -157,6 +157,8 @@ func (r *runner) evaluate(f *filter) Step {
 		r.res.MayReroute = or(r.res.MayReroute, "filter "+f.name+" may change the request and let the route be chosen again")
 		return Step{Effect: MayRefuse, Why: "a Go plugin may change or answer the request: " + unknowable}
 
+	case "envoy.api.v2.filter.http.FilterTransformations":
+		return r.glooTransformation(f)
 	case "istio.envoy.config.filter.http.alpn.v2alpha1.FilterConfig":
 		return r.istioALPN(f)
 	case "stats.PluginConfig", "io.istio.http.peer_metadata.Config", "envoy.tcp.metadataexchange.config.MetadataExchange":
@@ -200,7 +202,17 @@ func (r *runner) evaluate(f *filter) Step {
 	return Step{Why: "this filter is not known here (" + what + "); it may refuse or change the request"}
 }
 
-// isIstio says whether a Wasm or Lua plugin is one of those Istio ships, which only observe.
+// glooTransformation is in every chain of Gloo's and does what its own rules or those of the route say, in a language that
+// is not evaluated here. Source: source/extensions/filters/http/transformation of solo-io/envoy-gloo.
+func (r *runner) glooTransformation(f *filter) Step {
+	if f.over == nil && len(typedStruct(f.cfg).GetFields()["transformations"].GetListValue().GetValues()) == 0 {
+		return Step{Effect: Silent}
+	}
+	r.res.MayReroute = or(r.res.MayReroute, "filter "+f.name+" may change the request and let the route be chosen again")
+	return Step{Effect: Changes, Why: "Gloo's transformation may change the request, which is not evaluated"}
+}
+
+// istioPlugin says whether a Wasm or Lua plugin is one of those Istio ships, which only observe.
 func istioPlugin(code string) bool {
 	switch strings.TrimSpace(code) {
 	case "envoy.wasm.stats", "envoy.wasm.metadata_exchange", "envoy.wasm.null.stats", "envoy.wasm.null.metadata_exchange",
