@@ -564,7 +564,7 @@ func (r *run) filterChain(w *way) {
 		return
 	}
 	if len(why) == 0 {
-		why = append(why, "the only one that fits: it asks for nothing")
+		why = append(why, "it has no conditions, every connection fits")
 	}
 	r.chain = found
 	w.out.FilterChain = found.name

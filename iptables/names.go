@@ -94,9 +94,11 @@ func (n *Names) at(proto Proto, dst netip.AddrPort) string {
 	return ""
 }
 
+type kubeChain struct{ prefix, what string }
+
 // kubeChains are the chains kube-proxy makes for each Service port, with what
 // they are for.
-var kubeChains = []struct{ prefix, what string }{
+var kubeChains = []kubeChain{
 	{"KUBE-SVC-", "endpoints of Service "},
 	{"KUBE-SVL-", "endpoints on this node of Service "},
 	{"KUBE-EXT-", "traffic from outside to Service "},
@@ -104,6 +106,9 @@ var kubeChains = []struct{ prefix, what string }{
 	{"KUBE-XLB-", "load balancer traffic, local endpoints of Service "},
 	{"KUBE-NWPLCY-", ""}, // kube-router's, see owners
 }
+
+// jumpChains are those whose Service a jump's comment names.
+var jumpChains = append(slices.Clone(kubeChains), kubeChain{"KUBE-SEP-", "an endpoint of Service "})
 
 // fixedChains are chains of one meaning.
 var fixedChains = map[string]string{
@@ -198,12 +203,12 @@ func (n *Names) describe(chain string) string {
 func (n *Names) note(b *body, r *rule) string {
 	if t, ok := r.target.(*chainTarget); ok {
 		if s := n.describe(t.chain); s != "" {
-			return "to " + s
+			return s
 		}
-		for _, p := range []struct{ prefix, what string }{{"KUBE-SVC-", "to endpoints of Service "}, {"KUBE-SVL-", "to endpoints on this node of Service "}, {"KUBE-EXT-", "to Service "}, {"KUBE-FW-", "to source ranges of Service "}, {"KUBE-XLB-", "to Service "}, {"KUBE-SEP-", "to an endpoint of Service "}} {
-			if strings.HasPrefix(t.chain, p.prefix) {
+		for _, k := range jumpChains {
+			if strings.HasPrefix(t.chain, k.prefix) && k.what != "" {
 				if svc := serviceInComment(r); svc != "" {
-					return p.what + svc
+					return k.what + svc
 				}
 			}
 		}

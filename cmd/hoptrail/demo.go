@@ -203,7 +203,7 @@ func listDemos(w io.Writer, worlds []demoWorld) error {
 	for _, d := range worlds {
 		width = max(width, ansi.StringWidth(d.name))
 	}
-	fmt.Fprintf(w, "Worlds to trace with `hoptrail demo NAME`:\n\n")
+	fmt.Fprintf(w, "Worlds to trace with `hoptrail demo NAME`, those with a fault by its code alone (`hoptrail demo HT5002`):\n\n")
 	for _, d := range worlds {
 		notes, err := demoNotes(d)
 		if err != nil {

@@ -49,6 +49,9 @@ func describePermission(p *rbacv3.Permission, depth int) string {
 	case *rbacv3.Permission_OrRules:
 		return words(r.OrRules.GetRules(), describePermission, " or ", depth)
 	case *rbacv3.Permission_NotRule:
+		if r.NotRule.GetAny() {
+			return "what no request meets (not any)"
+		}
 		return "not " + describePermission(r.NotRule, depth+1)
 	case *rbacv3.Permission_Header:
 		return matcher.DescribeHeader(r.Header)
@@ -83,6 +86,9 @@ func describePrincipal(p *rbacv3.Principal, depth int) string {
 	case *rbacv3.Principal_OrIds:
 		return words(r.OrIds.GetIds(), describePrincipal, " or ", depth)
 	case *rbacv3.Principal_NotId:
+		if r.NotId.GetAny() {
+			return "what no client is (not any)"
+		}
 		return "not " + describePrincipal(r.NotId, depth+1)
 	case *rbacv3.Principal_Authenticated_:
 		if n := r.Authenticated.GetPrincipalName(); n != nil {

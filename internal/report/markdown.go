@@ -19,6 +19,9 @@ func writeMarkdown(r *trace.Report) []byte {
 	if s := summary(r); s != "" {
 		m.p("%s", mdText(s))
 	}
+	if f := answer(r); f != nil && f.Detail != "" {
+		m.p("%s", mdText(f.Detail))
+	}
 	m.line("| | |")
 	m.line("|---|---|")
 	m.line("| target | %s |", mdCell(r.Target.Raw))
@@ -50,7 +53,7 @@ func writeMarkdown(r *trace.Report) []byte {
 		}
 		m.line("")
 	}
-	m.line("hoptrail %s, %d observations read", mdText(r.Tool.Version), len(r.Collected.Read))
+	m.line("hoptrail %s, %s read", mdText(r.Tool.Version), observations(len(r.Collected.Read)))
 	return m.Bytes()
 }
 

@@ -122,6 +122,20 @@ func (w *textWriter) head() {
 		w.line("%s%s", pad(f.name, 9), f.value)
 	}
 	w.line("VERDICT  %s", w.verdict())
+	f := answer(w.r)
+	if f == nil {
+		return
+	}
+	if f.Detail != "" {
+		w.line("WHY      %s", sanitize.Line(f.Detail))
+	}
+	for i, fix := range f.Fix {
+		name := "FIX"
+		if i > 0 {
+			name = ""
+		}
+		w.line("%s%s", pad(name, 9), sanitize.Line(fix))
+	}
 }
 
 func (w *textWriter) verdict() string {
@@ -559,7 +573,7 @@ func (w *textWriter) collected() {
 	}
 	first, last := span(c.Read)
 	w.WriteByte('\n')
-	s := fmt.Sprintf("hoptrail %s, %d observations read", sanitize.Line(w.r.Tool.Version), len(c.Read))
+	s := fmt.Sprintf("hoptrail %s, %s read", sanitize.Line(w.r.Tool.Version), observations(len(c.Read)))
 	switch {
 	case first == "":
 	case first == last:

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/hoptrail/hoptrail/internal/sanitize"
@@ -38,7 +39,29 @@ func summary(r *trace.Report) string {
 			s = rest
 		}
 	}
+	if f := answer(r); f != nil {
+		if h := hopsByID(r)[f.Hop]; h != nil && h.Why != "" {
+			s = strings.TrimSuffix(s, ": "+h.Why) // the finding's detail says it, on a line of its own
+		}
+	}
 	return sanitize.Line(s)
+}
+
+// observations counts them.
+func observations(n int) string {
+	if n == 1 {
+		return "1 observation"
+	}
+	return strconv.Itoa(n) + " observations"
+}
+
+// answer is the finding that says why a request does not simply get through; nil
+// for one that does.
+func answer(r *trace.Report) *trace.Finding {
+	if r.Verdict == trace.Reachable || len(r.Findings) == 0 {
+		return nil
+	}
+	return &r.Findings[0]
 }
 
 // subject names what a hop is about as namespace/name, with its kind where the
