@@ -475,6 +475,10 @@ func (w *walker) toExternal(f flow) *node {
 		}
 		n.hop.settle(OK, "")
 		n.hop.check("what is there", Unknown, "outside of what can be read")
+		w.checkEgress(n, f, k8s.Peer{Addr: f.dst.Addr()})
+		if n.hop.State == Fail {
+			n.hop.Summary = "does not leave for " + f.dst.String()
+		}
 		return w.done(n)
 	})
 }

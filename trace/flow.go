@@ -73,7 +73,8 @@ type flow struct {
 	headers   []Header
 
 	proxied bool  // left an Envoy in the Pod it stands in: owner rules see the proxy's user
-	from    place // the Pod or node whose process opened this connection
+	from    place // the Pod or node whose process opened this connection, or the node that masqueraded it
+	sender  place // the same before any node masqueraded it: whose egress policies count
 	assumed bool  // src is an assumption, not given
 	fanned  bool  // one of several nodes that a load balancer may have sent it to
 }
@@ -108,6 +109,7 @@ func (f flow) key() string {
 	for _, h := range f.headers {
 		fmt.Fprintf(&b, "|%s:%s", h.Name, h.Value)
 	}
+	fmt.Fprintf(&b, "|%s", f.sender)
 	return b.String()
 }
 

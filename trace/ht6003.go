@@ -2,14 +2,17 @@ package trace
 
 import (
 	"fmt"
+	"net/netip"
 	"strings"
 
 	"github.com/hoptrail/hoptrail/k8s"
 )
 
-// ht6003 names a NetworkPolicy that does not let the packet pass.
+// ht6003 names a NetworkPolicy that does not let the packet pass: of the Pod it
+// arrives at, or of the Pod that sends it.
 func ht6003(q *inquiry) {
 	q.kind(func(n *node) {
+		f := n.facts.flow
 		for _, v := range n.facts.policies {
 			if v.State != k8s.PolicyDenied {
 				continue
@@ -18,26 +21,68 @@ func ht6003(q *inquiry) {
 			for _, r := range v.Policies {
 				names = append(names, r.String())
 			}
-			side := "ingress of Pod " + n.facts.pod.ref.String()
-			if v.Egress {
-				side = "egress of the Pod that sends"
+			to := f.dst.Addr().String()
+			if n.facts.pod != nil {
+				to = "Pod " + n.facts.pod.ref.String()
 			}
-			f := q.report(n, fmt.Sprintf("%s does not let %s reach port %d (%s): %s", strings.Join(names, ", "), n.facts.flow.from, n.facts.flow.dst.Port(), side, v.Reason),
-				fmt.Sprintf("allow port %d from %s in a NetworkPolicy of namespace %s", n.facts.flow.dst.Port(), n.facts.flow.from, n.facts.pod.ref.namespace),
+			from, side, namespace, rule := f.from, "ingress of "+to, v.Pod.Namespace, "ingress: [{from: ["+q.policyPeer(f.from, f.src.Addr(), f.assumed)+"]"
+			if v.Egress {
+				dst := place{}
+				if n.facts.pod != nil {
+					dst = place{area: AreaPod, namespace: n.facts.pod.ref.namespace, name: n.facts.pod.ref.name}
+				}
+				from, side, rule = f.sender, "egress of Pod "+v.Pod.Namespace+"/"+v.Pod.Name, "egress: [{to: ["+q.policyPeer(dst, f.dst.Addr(), false)+"]"
+			}
+			found := q.report(n, fmt.Sprintf("%s does not let %s reach port %d of %s (%s): %s", strings.Join(names, ", "), from, f.dst.Port(), to, side, v.Reason),
+				fmt.Sprintf("in %s, or in a further NetworkPolicy of namespace %s that selects Pod %s, add to spec: %s, ports: [{port: %d, protocol: %s}]}]", names[0], namespace, v.Pod.Name, rule, f.dst.Port(), strings.ToUpper(f.proto)),
 				"whether it is enforced depends on the CNI: flannel alone enforces none")
-			f.same = strings.Join(names, ", ")
+			found.same = strings.Join(names, ", ")
 			for _, r := range v.Policies {
 				if meta := q.object(r); meta != nil {
-					q.written(f, meta, "spec", r.Name)
+					q.written(found, meta, "spec", r.Name)
 				}
 			}
 			for _, p := range q.proxiesInOrder() {
 				for _, l := range p.lines {
-					if l.entry.UpstreamHost() == n.facts.flow.dst.String() && strings.Contains(l.entry.Details(), "connection_timeout") {
-						q.proof(f, Observed, p.pod.query(AreaProxy, accessLog), l.entry.Raw, "connection_timeout")
+					if l.entry.UpstreamHost() == f.dst.String() && strings.Contains(l.entry.Details(), "connection_timeout") {
+						q.proof(found, Observed, p.pod.query(AreaProxy, accessLog), l.entry.Raw, "connection_timeout")
 					}
 				}
 			}
 		}
-	}, KindPod)
+	}, KindPod, KindExternal, KindApp)
+}
+
+// policyPeer writes one end of a connection as a NetworkPolicy's rule names it: a
+// Pod by its namespace and labels, anything else by its address.
+func (q *inquiry) policyPeer(at place, addr netip.Addr, assumed bool) string {
+	if at.area == AreaPod {
+		if p, _ := q.podNamed(podRef{at.namespace, at.name}); p != nil {
+			if l := identifyingLabels(p.obj.Labels); l != "" {
+				return fmt.Sprintf("{namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: %s}}, podSelector: {matchLabels: {%s}}}", at.namespace, l)
+			}
+		}
+	}
+	if !addr.IsValid() || assumed {
+		return "{ipBlock: {cidr: CLIENT/32}}"
+	}
+	return fmt.Sprintf("{ipBlock: {cidr: %s}}", netip.PrefixFrom(addr, addr.BitLen()))
+}
+
+// identifyingLabels are those by which people tell Pods apart, as YAML writes
+// them: the application's name where there is one, else all that a controller
+// did not add.
+func identifyingLabels(labels map[string]string) string {
+	for _, key := range []string{"app.kubernetes.io/name", "app", "k8s-app", "istio"} {
+		if v := labels[key]; v != "" {
+			return key + ": " + v
+		}
+	}
+	var out []string
+	for _, key := range sortedKeys(labels) {
+		if !strings.HasSuffix(key, "-hash") && !strings.HasPrefix(key, "statefulset.kubernetes.io/") && !strings.HasPrefix(key, "apps.kubernetes.io/") {
+			out = append(out, key+": "+labels[key])
+		}
+	}
+	return strings.Join(out, ", ")
 }

@@ -659,6 +659,7 @@ func (w *walker) nodeSocket(f flow, owner *k8s.Node, meant bool) *node {
 			n.hop.settle(Unknown, why+"what listens on the node was not read")
 		}
 		n.hop.check("sockets of the node", Unknown, "not read")
+		w.checkEgress(n, f, k8s.Peer{Addr: f.dst.Addr(), Node: owner.Name})
 		return w.done(n)
 	})
 }

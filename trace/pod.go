@@ -150,27 +150,50 @@ func (w *walker) acrossNodes(f flow, p *pod, via place) *node {
 	return n
 }
 
-// checkPolicies evaluates the NetworkPolicies of both ends.
+// checkPolicies evaluates the NetworkPolicies of both ends: of the Pod that sends,
+// and of the Pod that the packet arrives at.
 func (w *walker) checkPolicies(n *node, f flow, p *pod) {
+	to := k8s.Peer{Pod: p.obj, Addr: f.dst.Addr()}
+	if f.sender != f.from {
+		w.checkEgress(n, f, to)
+	}
+	w.judge(n, f, w.peer(f.from, f), to, func(v k8s.PolicyVerdict) bool { return f.sender == f.from || !v.Egress })
+}
+
+// checkEgress evaluates the NetworkPolicies of the Pod that sends, towards what
+// the hop stands for. A node between that masquerades comes behind them.
+func (w *walker) checkEgress(n *node, f flow, to k8s.Peer) {
+	if f.sender.area == AreaPod {
+		w.judge(n, f, w.peer(f.sender, f), to, func(v k8s.PolicyVerdict) bool { return v.Egress })
+	}
+}
+
+// peer is one end of a connection as policies see it.
+func (w *walker) peer(at place, f flow) k8s.Peer {
 	src := k8s.Peer{Addr: f.src.Addr()}
-	switch f.from.area {
+	switch at.area {
 	case AreaPod:
-		from, _ := w.podNamed(podRef{f.from.namespace, f.from.name})
-		if from != nil {
+		if from, _ := w.podNamed(podRef{at.namespace, at.name}); from != nil {
 			src.Pod = from.obj
 		}
 	case AreaNode:
-		src.Node = f.from.name
+		src.Node = at.name
 	}
+	return src
+}
+
+// judge puts the verdicts of the policies that are wanted on the hop.
+func (w *walker) judge(n *node, f flow, src, dst k8s.Peer, wanted func(k8s.PolicyVerdict) bool) {
 	if w.err != nil {
 		return
 	}
-	verdicts, err := w.cluster.PolicyAllows(w.ctx, src, k8s.Peer{Pod: p.obj, Addr: f.dst.Addr()}, f.dst.Port(), f.proto)
+	verdicts, err := w.cluster.PolicyAllows(w.ctx, src, dst, f.dst.Port(), f.proto)
 	if notRead := w.refused(err); notRead != nil {
 		n.hop.check("NetworkPolicy", Unknown, notRead.Why)
 		w.unread(n, notRead)
 		return
 	}
+	verdicts = slices.DeleteFunc(verdicts, func(v k8s.PolicyVerdict) bool { return !wanted(v) })
 	for _, v := range verdicts {
 		name := "NetworkPolicy ingress"
 		if v.Egress {

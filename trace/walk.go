@@ -120,7 +120,7 @@ func (t *Tracer) trace(ctx context.Context, target Target) (*Report, error) {
 // request is the flow as the user asks for it, before its name is resolved.
 func (w *walker) request(from place) (flow, error) {
 	t := w.target
-	f := flow{at: from, from: from, proto: "tcp", app: "tcp", tls: "none"}
+	f := flow{at: from, from: from, sender: from, proto: "tcp", app: "tcp", tls: "none"}
 	if t.Scheme == "udp" {
 		f.proto = "udp"
 	}
