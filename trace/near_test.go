@@ -55,6 +55,7 @@ func unready(name string) change {
 // TestANearCaseDoesNotFire has, for each code, the case that looks most like the
 // fault and is none.
 func TestANearCaseDoesNotFire(t *testing.T) {
+	covered := map[string]bool{}
 	gateway := func(edit func(server map[string]any)) change {
 		return item("gateways.networking.istio.io", "my-gateway", func(o map[string]any) {
 			edit(in(o, "spec")["servers"].([]any)[0].(map[string]any))
@@ -86,7 +87,8 @@ func TestANearCaseDoesNotFire(t *testing.T) {
 		{"HT1005", "the annotation names a NodePort the Service has", ingressLB, annotate("service.beta.kubernetes.io/aws-load-balancer-healthcheck-port", "31080"), getList},
 		{"HT1005", "the annotation follows the traffic port", ingressLB, annotate("service.beta.kubernetes.io/aws-load-balancer-healthcheck-port", "traffic-port"), getList},
 		{"HT1006", "a pending load balancer, asked by its NodePort", faultWorld("HT1006-lb-pending"), nothing, asked{url: "http://10.0.1.21:31080/getList", headers: []string{"Host: exam.com"}}},
-		{"HT1007", "one Pod unready, the rules still hold the endpoint", ingressHTTP, unready("nginx-deployment-85b98978db-9rhvd"), nodePort},
+		{"HT1007", "another Service's Pod is unready", ingressHTTP, unready("nginx-deployment-85b98978db-9rhvd"), nodePort},
+		{"HT1007", "one of the Service's two Pods is unready", "../testdata/worlds/seed/ingress-tcp-mysql.tar.gz", unready("istio-ingressgateway-6f7c8d5b9d-4tqzn"), asked{url: "172.16.10.11:30306"}},
 		{"HT1008", "a targetPort by a name that the Pods have", ingressLB, all(
 			item("services", "istio-ingressgateway", func(o map[string]any) {
 				for _, p := range in(o, "spec")["ports"].([]any) {
@@ -117,6 +119,7 @@ func TestANearCaseDoesNotFire(t *testing.T) {
 		{"HT3003", "an SNI that a chain wants", bookinfo, nothing, asked{url: "https://bookinfo.example.com/productpage"}},
 		{"HT3004", "two Gateways with one host on two ports", faultWorld("HT3004-duplicate-host"), nothing, getList},
 		{"HT3005", "an expired certificate, asked in plain text", faultWorld("HT3005-certificate-expired"), nothing, getList},
+		{"HT3005", "another certificate has expired", faultWorld(httpsWorld), add(lbGateway+"certs.json", `{"certificates": [{"cert_chain": [{"path": "kubernetes://other-credential", "valid_from": "2025-01-01T00:00:00Z", "expiration_time": "2026-02-01T00:00:00Z"}]}]}`), asked{url: "https://exam.com/getList"}},
 		{"HT3006", "TLS to the TLS port", faultWorld("HT3006-scheme-mismatch"), nothing, asked{url: "https://exam.com/getList"}},
 		{"HT3007", "the annotation, asked by the NodePort", faultWorld("HT3007-proxy-protocol"), nothing, asked{url: "http://10.0.1.21:31080/getList", headers: []string{"Host: exam.com"}}},
 		{"HT3008", "a listener rejected, another one asked", faultWorld("HT3008-listener-rejected"), nothing, getList},
@@ -132,10 +135,17 @@ func TestANearCaseDoesNotFire(t *testing.T) {
 			in(o, "metadata")["name"] = "other"
 			in(o, "spec")["hosts"], in(o, "spec")["gateways"] = []any{"other.com"}, []any{"none"}
 		}), asked{url: "http://exam.com/"}},
-		{"HT4009", "a direct response on another path", ingressHTTP, nothing, nodePort},
+		{"HT4009", "a direct response on another path", faultWorld("HT4009-direct-response"), all(
+			text("cluster/virtualservices.networking.istio.io.json", `"prefix": "/simple"`, `"prefix": "/maintenance"`),
+			text(httpGateway+"config_dump.json", `"prefix": "/simple"`, `"prefix": "/maintenance"`),
+			remove(httpGateway+"access.log"),
+		), nodePort},
 		{"HT5001", "a dead cluster in the table that the request does not reach", faultWorld("HT5001-host-typo"), nothing, asked{url: "http://192.168.170.137:31373/simple/nginx", headers: []string{"Host: simple.baihl.io"}}},
-		{"HT5002", "a subset with one endpoint left", ingressLB, nothing, getList},
-		{"HT5003", "one endpoint of two is ejected", ingressLB, nothing, getList},
+		{"HT5002", "a subset with one endpoint left", bookinfo, all(
+			withoutHost("proxies/bookinfo/productpage-v1-6c8d9f7b54-p2wqd/", "outbound|9080|v1|reviews.bookinfo.svc.cluster.local", "10.244.2.22"),
+			unready("reviews-v1-5d6f8c9b7-nm2cw"),
+		), asked{url: "http://reviews:9080/reviews/0", from: "pod:bookinfo/productpage-v1-6c8d9f7b54-p2wqd"}},
+		{"HT5003", "one endpoint of two is ejected", ingressLB, ejected("10.244.1.31"), getList},
 		{"HT5004", "an endpoint that is on its way out, still in the slices", ingressLB, item("endpointslices.discovery.k8s.io", sliceName(t, ingressLB, "my-backend-service"), func(o map[string]any) {
 			c := in(o["endpoints"].([]any)[0].(map[string]any), "conditions")
 			c["ready"], c["serving"], c["terminating"] = false, true, true
@@ -154,12 +164,17 @@ func TestANearCaseDoesNotFire(t *testing.T) {
 		{"HT6005", "exportTo that names the gateway's namespace", ingressHTTP, item("services", "simple", func(o map[string]any) {
 			in(o, "metadata", "annotations")["networking.istio.io/exportTo"] = ".,istio-system"
 		}), nodePort},
-		{"HT6006", "a request on a path without a token rule", bookinfo, nothing, product},
+		{"HT6006", "a token is checked where there is one, and none is demanded", faultWorld("HT6006-jwt"), all(
+			took(ingressLB, "cluster/authorizationpolicies.security.istio.io.json"),
+			withoutFilter(lbGateway+"config_dump.json", "envoy.filters.http.rbac"),
+			remove(lbGateway+"access.log"),
+		), getList},
 		{"HT7001", "a registered host under REGISTRY_ONLY", "../testdata/worlds/seed/egress-direct.tar.gz", nothing, sleeping},
 		{"HT7002", "a ServiceEntry describes the address", "../testdata/worlds/seed/egress-direct.tar.gz", nothing, sleeping},
 		{"HT7003", "no VirtualService asks for the egress gateway", "../testdata/worlds/seed/egress-direct.tar.gz", nothing, sleeping},
 		{"HT7003", "the egress gateway is used", egress, nothing, sleeping},
 		{"HT7004", "the same ServiceEntry by its name", faultWorld("HT7004-http-with-addresses"), nothing, asked{url: "http://my.server.com:1234/", from: "pod:default/sleep-7c7db887d8-9dnd7", resolve: map[string]string{"my.server.com:1234": "192.168.0.78:1234"}}},
+		{"HT7005", "HTTP to port 443 where the sidecar begins TLS", faultWorld("HT7005-not-originated"), originateTLS, asked{url: "http://api.partner.example/v1/rates", from: "pod:default/sleep-7c7db887d8-9dnd7"}},
 		{"HT7005", "plain TCP to a port that is not TLS's", "../testdata/worlds/seed/egress-direct.tar.gz", nothing, sleeping},
 		{"HT8001", "the application listens on its own address", ingressLB, text("pods/default/my-backend-6c5d7f8b9d-kk4xw/ss.txt", "*:8080", "10.244.1.31:8080"), getList},
 		{"HT8002", "a restart long ago, ready now", ingressHTTP, item("pods", "simple-fb6498fdb-rmdg2", func(o map[string]any) {
@@ -170,6 +185,7 @@ func TestANearCaseDoesNotFire(t *testing.T) {
 		{"HT9001", "an older request failed, the latest did not", ingressHTTP, prepend("proxies/istio-system/istio-ingressgateway-576c469c96-spndl/access.log", "[2026-11-20T11:32:14.412Z] \"GET /simple/httpserver HTTP/1.1\" 404 NR route_not_found - \"-\" 0 0 0 - \"10.10.0.0\" \"curl/7.79.1\" \"2b92f22d-3cba-98d6-b51f-4b0ea5311296\" \"simple.baihl.io\" \"-\" - - 10.10.1.4:8080 10.10.0.0:44178 - -\n"), nodePort},
 		{"HT9002", "a log without a line of the request", ingressLB, nothing, asked{url: "http://exam.com/getList?page=77"}},
 	} {
+		covered[c.code] = true
 		t.Run(c.code+" "+c.name, func(t *testing.T) {
 			t.Parallel()
 			world := unpack(t, c.world)
@@ -181,6 +197,82 @@ func TestANearCaseDoesNotFire(t *testing.T) {
 				}
 			}
 		})
+	}
+	for _, f := range trace.Faults() {
+		if !f.Retired && !covered[f.Code] {
+			t.Errorf("%s has no near case", f.Code)
+		}
+	}
+}
+
+// withoutHost takes one host of a cluster out of a proxy's dump and its
+// /clusters.
+func withoutHost(proxy, cluster, address string) change {
+	return func(t testing.TB, world files) {
+		t.Helper()
+		for _, name := range []string{"config_dump.json", "clusters.json"} {
+			hit := false
+			drop := func(o map[string]any, key string) {
+				hosts, _ := o[key].([]any)
+				o[key] = slices.DeleteFunc(hosts, func(h any) bool {
+					gone := strings.Contains(string(encode(t, h)), `"`+address+`"`)
+					hit = hit || gone
+					return gone
+				})
+			}
+			editDump(t, world, proxy+name, func(o map[string]any) {
+				switch {
+				case o["cluster_name"] == cluster && o["endpoints"] != nil:
+					for _, l := range o["endpoints"].([]any) {
+						drop(l.(map[string]any), "lb_endpoints")
+					}
+				case o["name"] == cluster && o["host_statuses"] != nil:
+					drop(o, "host_statuses")
+				}
+			})
+			if !hit {
+				t.Fatalf("%s%s has no %s in %s", proxy, name, address, cluster)
+			}
+		}
+	}
+}
+
+// ejected marks a host of the gateway as ejected by outlier detection.
+func ejected(address string) change {
+	return func(t testing.TB, world files) {
+		t.Helper()
+		hit := false
+		editDump(t, world, lbGateway+"clusters.json", func(o map[string]any) {
+			if o["health_status"] != nil && strings.Contains(string(encode(t, o["address"])), `"`+address+`"`) {
+				in(o, "health_status")["failed_outlier_check"] = true
+				hit = true
+			}
+		})
+		if !hit {
+			t.Fatalf("no host %s", address)
+		}
+	}
+}
+
+// withoutFilter takes an HTTP filter out of a dump.
+func withoutFilter(dump, filter string) change {
+	return func(t testing.TB, world files) {
+		t.Helper()
+		hit := false
+		editDump(t, world, dump, func(o map[string]any) {
+			all, ok := o["http_filters"].([]any)
+			if !ok {
+				return
+			}
+			o["http_filters"] = slices.DeleteFunc(all, func(f any) bool {
+				gone := f.(map[string]any)["name"] == filter
+				hit = hit || gone
+				return gone
+			})
+		})
+		if !hit {
+			t.Fatalf("%s has no %s", dump, filter)
+		}
 	}
 }
 
