@@ -376,17 +376,16 @@ func TestTmuxEveryKeyIsPressed(t *testing.T) {
 		x.wait("VERDICT degraded")
 		mark(ctxMain, "q")
 	})
-	x.run("$REPLAY $SAMPLES/fault.json", 0, func() {
-		x.wait("UNREACHABLE")
-		x.press("ctrl+z")
-		x.wait("Stopped")
-		mark(ctxMain, "ctrl+z")
-		x.sh("fg")
-		x.wait("UNREACHABLE", "q quit")
-		x.press("Q")
-		x.wait("HOP 6  cluster", "VERDICT unreachable")
-		mark(ctxMain, "Q")
-	})
+	x.sh("clear; $REPLAY $SAMPLES/fault.json")
+	x.wait("UNREACHABLE")
+	x.press("ctrl+z")
+	x.wait("Stopped")
+	mark(ctxMain, "ctrl+z")
+	x.sh("fg")
+	x.wait("UNREACHABLE", "q quit")
+	x.press("Q")
+	x.wait("HOP 6  cluster", "VERDICT unreachable")
+	mark(ctxMain, "Q")
 	x.run("$REPLAY $SAMPLES/fault.json", 130, func() {
 		x.wait("UNREACHABLE")
 		x.press("ctrl+c")
@@ -539,16 +538,24 @@ func TestTmuxAPanicLeavesTheTerminalUsable(t *testing.T) {
 		x.wait("following stopped: internal error: following broke")
 		x.press("q")
 	})
-	x.run("bash -c 'echo $$ > pid; exec $REPLAY -hang $SAMPLES/fault.json'", 130, func() {
-		x.wait("Path  6 hops")
-		pid, err := os.ReadFile(filepath.Join(x.dir, "pid"))
-		if err != nil {
-			t.Fatal(err)
+}
+
+func TestTmuxASignalLeavesTheTerminalUsable(t *testing.T) {
+	x := newTerm(t, 100, 30)
+	for _, program := range []string{"$REPLAY -hang $SAMPLES/fault.json", "$REPLAY -every 50ms $SAMPLES/fault.json", "$HOPTRAIL demo HT5002"} {
+		for _, signal := range []string{"TERM", "HUP", "INT"} {
+			x.run("bash -c 'echo $$ > pid; exec "+program+"'", 130, func() {
+				x.wait("Path  ", "q quit")
+				pid, err := os.ReadFile(filepath.Join(x.dir, "pid"))
+				if err != nil {
+					t.Fatal(err)
+				}
+				if out, err := exec.Command("kill", "-"+signal, strings.TrimSpace(string(pid))).CombinedOutput(); err != nil {
+					t.Fatalf("kill: %v: %s", err, out)
+				}
+			})
 		}
-		if out, err := exec.Command("kill", "-TERM", strings.TrimSpace(string(pid))).CombinedOutput(); err != nil {
-			t.Fatalf("kill: %v: %s", err, out)
-		}
-	})
+	}
 }
 
 func TestTmuxLive(t *testing.T) {

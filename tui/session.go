@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os/signal"
+	"syscall"
 	"time"
 
 	tea "charm.land/bubbletea/v2"
@@ -76,9 +78,14 @@ type Options struct {
 // was none. With [ErrInterrupted] the user left by ctrl-c, or a signal ended the program; any other error means
 // that the UI itself failed.
 func Run(ctx context.Context, s Session, in io.Reader, out io.Writer, env []string) (*trace.Report, error) {
-	parent := ctx
-	ctx, cancel := context.WithCancel(parent)
+	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	if !signal.Ignored(syscall.SIGHUP) { // as under nohup
+		// The one signal that Bubble Tea leaves to end the program at once.
+		var stop context.CancelFunc
+		ctx, stop = signal.NotifyContext(ctx, syscall.SIGHUP)
+		defer stop()
+	}
 	m := newModel(ctx, s, newEnvironment(env))
 	opts := []tea.ProgramOption{
 		tea.WithContext(ctx), tea.WithInput(in), tea.WithOutput(out), tea.WithEnvironment(env),
@@ -87,10 +94,11 @@ func Run(ctx context.Context, s Session, in io.Reader, out io.Writer, env []stri
 		opts = append(opts, tea.WithColorProfile(colorprofile.ASCII))
 	}
 	_, err := tea.NewProgram(m, opts...).Run()
+	ended := ctx.Err() != nil
 	cancel()
 	r := m.report()
 	switch {
-	case errors.Is(err, tea.ErrInterrupted), err != nil && parent.Err() != nil:
+	case errors.Is(err, tea.ErrInterrupted), err != nil && ended:
 		return r, ErrInterrupted
 	case err != nil:
 		return r, fmt.Errorf("terminal UI: %w", err)

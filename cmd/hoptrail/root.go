@@ -44,7 +44,11 @@ func (e *exitError) Unwrap() error { return e.err }
 // the exit status. An interrupt cancels the command's context; a second one
 // ends the process at once.
 func run(args []string, s *streams) int {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ends := []os.Signal{os.Interrupt, syscall.SIGTERM}
+	if !signal.Ignored(syscall.SIGHUP) { // as under nohup
+		ends = append(ends, syscall.SIGHUP)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), ends...)
 	defer stop()
 	context.AfterFunc(ctx, stop)
 	return runContext(ctx, args, s)
