@@ -709,7 +709,7 @@ func curlCommand(t trace.Target) string {
 func (m *model) openExport() tea.Cmd {
 	l := &list{name: "export", title: "Export"}
 	if m.privacy {
-		l.head = []row{{spans: []span{{"privacy is on: addresses, hosts and header values are masked", m.th.title}}}, {}}
+		l.head = []row{{spans: []span{{"privacy is on: addresses, hosts, nodes and header values are masked", m.th.title}}}, {}}
 	}
 	view, ctx, export := m.view, m.ctx, m.s.Export
 	for _, k := range []struct{ kind, about string }{
@@ -738,6 +738,14 @@ func (m *model) openExport() tea.Cmd {
 }
 
 // ---- the form
+
+func (m *model) openForm() {
+	var r *trace.Report
+	if run := m.current(); run != nil {
+		r = run.raw // its own names: a vantage is asked from, not looked at
+	}
+	m.open(newForm(m.target, r))
+}
 
 func (m *model) submitForm() tea.Cmd {
 	f := m.top().(*form)

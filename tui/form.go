@@ -15,6 +15,7 @@ type formField struct {
 	in    *input
 	hint  string
 	offer []string // what ctrl+n steps through
+	own   bool     // typed here: shown as it is
 }
 
 // form edits the question in place.
@@ -37,14 +38,15 @@ const (
 	fieldHeaders // the first of the headers; one empty line follows them
 )
 
-func newForm(t trace.Target, p *prepared) *form {
+// newForm edits t. The report offers vantages, nil offers none.
+func newForm(t trace.Target, r *trace.Report) *form {
 	f := &form{}
 	add := func(name, value, hint string, offer ...string) {
 		f.fields = append(f.fields, formField{name: name, in: newInput(value), hint: hint, offer: offer})
 	}
 	add("URL", t.Raw, "http(s)://host/path, grpc://, tcp://host:port, IP:port")
 	add("Method", t.Method, "GET", "GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH")
-	add("From", t.From, "external, node:NAME, pod:NS/NAME", vantages(p)...)
+	add("From", t.From, "external, node:NAME, pod:NS/NAME", vantages(r)...)
 	add("SNI", t.SNI, "the host")
 	add("Source IP", t.SourceIP, "IP or IP:port of the client")
 	add("HTTP", t.HTTPVersion, "1.0, 1.1 or 2", "1.1", "2", "1.0")
@@ -62,13 +64,13 @@ func newForm(t trace.Target, p *prepared) *form {
 }
 
 // vantages are the places of the last report a request could be sent from.
-func vantages(p *prepared) []string {
+func vantages(r *trace.Report) []string {
 	out := []string{"external"}
-	if p == nil {
+	if r == nil {
 		return out
 	}
-	for i := range p.r.Hops {
-		h := &p.r.Hops[i]
+	for i := range r.Hops {
+		h := &r.Hops[i]
 		v := ""
 		switch {
 		case h.Kind == trace.KindNode && h.Subject.Name != "":
@@ -157,6 +159,35 @@ func (f *form) target() (trace.Target, error) {
 	return t, nil
 }
 
+// shown is what stands in field i: what may not be seen is masked until it is
+// typed anew.
+func (f *form) shown(m *model, i int) (text string, hidden bool) {
+	fd := &f.fields[i]
+	raw := fd.in.text
+	if fd.own || raw == "" {
+		return raw, false
+	}
+	switch name, value, ok := strings.Cut(raw, ": "); {
+	case fd.name == "Header" && ok:
+		t := m.shownTarget(trace.Target{Headers: []trace.Header{{Name: name, Value: value}}})
+		text = clean(name + ": " + t.Headers[0].Value)
+	case m.privacy:
+		text = clean(m.masker.Text(raw))
+	default:
+		text = raw
+	}
+	return text, text != raw
+}
+
+// reveal empties the field under the cursor if what stands there is masked: it
+// is replaced by what is typed.
+func (f *form) reveal(m *model) {
+	if _, hidden := f.shown(m, f.cur); hidden {
+		f.fields[f.cur].in = newInput("")
+	}
+	f.fields[f.cur].own = true
+}
+
 // move goes to another field.
 func (f *form) move(by int) {
 	f.cur = (f.cur + by + len(f.fields)) % len(f.fields)
@@ -180,5 +211,6 @@ func (f *form) offer(by int) {
 	if i < 0 && by < 0 {
 		i = 0
 	}
+	fd.own = false
 	fd.in = newInput(fd.offer[(i+by+len(fd.offer))%len(fd.offer)])
 }

@@ -281,7 +281,7 @@ func keyTable() []binding {
 		},
 		{
 			ctx: ctxMain, group: ask, keys: []string{"E"}, name: "edit the question", short: "edit",
-			help: "edit URL, method, vantage, SNI, headers, and trace that", run: do(func(m *model) { m.open(newForm(m.target, m.view)) }),
+			help: "edit URL, method, vantage, SNI, headers, and trace that", run: do((*model).openForm),
 		},
 		{
 			ctx: ctxMain, group: ask, keys: []string{"L"}, name: "live", short: "live",
@@ -314,7 +314,7 @@ func keyTable() []binding {
 		},
 		{
 			ctx: ctxMain, group: away, keys: []string{"p"}, name: "privacy",
-			help: "mask addresses, hosts and header values, here and in what is taken away", run: func(m *model) tea.Cmd {
+			help: "mask addresses, hosts, nodes and header values, here and in what is taken away", run: func(m *model) tea.Cmd {
 				cmd := m.togglePrivacy()
 				m.say(trace.Skipped, "privacy is %s", onOff(m.privacy))
 				return cmd

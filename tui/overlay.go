@@ -343,14 +343,25 @@ func (f *form) press(m *model, key, text string) tea.Cmd {
 	if b, ok := m.keys[ctxForm][key]; ok {
 		return m.run(b)
 	}
+	if _, hidden := f.shown(m, f.cur); hidden && text == "" && !slices.Contains([]string{"backspace", "delete", "ctrl+u", "ctrl+k", "ctrl+w"}, key) {
+		return nil // there is no place to go to
+	}
+	before := f.fields[f.cur].in.text
+	if text != "" {
+		f.reveal(m)
+	}
 	if f.fields[f.cur].in.key(key, text) {
+		if f.fields[f.cur].in.text != before {
+			f.reveal(m)
+		}
 		f.err = ""
 		f.grow()
 	}
 	return nil
 }
 
-func (f *form) paste(_ *model, s string) {
+func (f *form) paste(m *model, s string) {
+	f.reveal(m)
 	f.fields[f.cur].in.insert(s)
 	f.grow()
 }
@@ -375,11 +386,12 @@ func (f *form) draw(m *model, screen rect) {
 		m.cv.put(in.x, y, 2, mark, m.th.title)
 		m.cv.text(in.x+2, y, 10, fd.name, st)
 		x, w := in.x+12, in.w-12
+		text, hidden := f.shown(m, i)
 		switch {
-		case fd.in.text == "" && i != f.cur:
+		case text == "" && i != f.cur:
 			m.cv.text(x, y, w, fd.hint, m.th.dim)
-		case m.privacy && i != f.cur && i != fieldMethod && i != fieldHTTP:
-			m.cv.text(x, y, w, m.g.masked, 0)
+		case hidden:
+			newInput(text).draw(m.cv, x, y, w, m.th.dim, i == f.cur)
 		default:
 			fd.in.draw(m.cv, x, y, w, 0, i == f.cur)
 		}
@@ -390,6 +402,9 @@ func (f *form) draw(m *model, screen rect) {
 		m.cv.text(in.x, y, in.w, m.g.state[trace.Fail]+" "+f.err, m.th.fail)
 	default:
 		hint := f.fields[f.cur].hint
+		if _, hidden := f.shown(m, f.cur); hidden {
+			hint = "masked; what is typed replaces it"
+		}
 		if len(f.fields[f.cur].offer) > 1 {
 			hint += "   (ctrl+n, ctrl+p: known ones)"
 		}

@@ -368,6 +368,44 @@ func TestEveryFieldOfTheFormIsChecked(t *testing.T) {
 	}
 }
 
+func TestWhatTheFormMasksIsKeptUntilTypedAnew(t *testing.T) {
+	var asked []trace.Target
+	s := session(sample(t, "fault"))
+	s.Target = trace.Target{
+		Raw: "http://shop.example.com/x", Scheme: "http", Host: "shop.example.com", Port: 80, Path: "/x", Method: "GET", From: "external",
+		Headers: []trace.Header{{Name: "Authorization", Value: "Bearer abcdef123456"}, {Name: "x-tenant", Value: "blue-7"}},
+	}
+	ask := s.Trace
+	s.Trace = func(ctx context.Context, q trace.Target, progress func(Event)) (*trace.Report, error) {
+		asked = append(asked, q)
+		return ask(ctx, q, progress)
+	}
+	d := newDriver(t, s, 120, 40, utf8Env)
+	// A credential is never shown; the rest is, without privacy.
+	d.press("E").has("Authorization: ***", "x-tenant: blue-7", "http://shop.example.com/x").lacks("abcdef").press("esc")
+	// With privacy nothing is, wherever the cursor is.
+	d.press("p", "E")
+	for range 10 {
+		d.lacks("abcdef", "shop.example.com", "blue-7").press("tab")
+	}
+	d.press("esc", "E").has("masked; what is typed replaces it").press("left", "home").lacks("shop.example.com")
+	// What is not touched stays as it was.
+	d.press("enter")
+	if got := asked[len(asked)-1]; fmt.Sprintf("%+v", got) != fmt.Sprintf("%+v", s.Target) {
+		t.Errorf("untouched, it asks for %+v, not %+v", got, s.Target)
+	}
+	// A known vantage is asked for by its own name, and shown by another.
+	d.press("E", "tab", "tab", "ctrl+n").has("node:machine-").lacks("baihl-master").press("enter")
+	if got := asked[len(asked)-1].From; got != "node:baihl-master" {
+		t.Errorf("it asks from %q", got)
+	}
+	// What is typed replaces it, and is seen.
+	d.press("E").typed("http://a.example/").has("http://a.example/").lacks("host-1http").press("enter")
+	if got := asked[len(asked)-1].Raw; got != "http://a.example/" {
+		t.Errorf("it asks for %q", got)
+	}
+}
+
 func TestCopyOffersValuesCommandsAndSummaries(t *testing.T) {
 	var got []string
 	s := session(sample(t, "fault"))

@@ -89,7 +89,7 @@ func (o *outputOptions) addFlags(cmd *cobra.Command) {
 	fs.DurationVar(&o.timeout, "timeout", 60*time.Second, "time limit of the whole trace, 0 for none")
 	fs.StringVarP(&o.output, "output", "o", "", "output `format`: "+strings.Join(outputs, ", ")+" (default tui on a terminal, else text)")
 	fs.StringVar(&o.color, "color", "auto", "colour `when`: auto, always or never")
-	fs.BoolVar(&o.privacy, "privacy", false, "mask addresses, hosts and header values")
+	fs.BoolVar(&o.privacy, "privacy", false, "mask addresses, hosts, nodes and header values")
 	fs.BoolVar(&o.ascii, "ascii", false, "draw the terminal UI with ASCII alone")
 	fs.BoolVar(&o.mouse, "mouse", false, "let the terminal UI take the mouse")
 	fs.DurationVar(&o.every, "every", 0, "trace again in the terminal UI, this long after the last trace ended")

@@ -1,13 +1,13 @@
 // Package privacy takes what identifies a platform, and what must stay secret,
 // out of a report before it is shown to others.
 //
-// It knows how an address, a host name, a header value and a credential look in
-// the texts a report holds. It must not know who shows the report. Masking errs
+// It knows how an address, a host name, the name of a node, a header value and a
+// credential look in the texts a report holds. It must not know who shows the report. Masking errs
 // on the side of taking away too much: a dotted word that is no host loses its
 // name, too.
 //
-// A [Masker] gives the same thing the same name (ip-3, host-1) for as long as it
-// lives, so a masked path can still be followed from hop to hop.
+// A [Masker] gives the same thing the same name (ip-3, host-1, machine-2) for as
+// long as it lives, so a masked path can still be followed from hop to hop.
 package privacy
 
 import (
@@ -15,6 +15,7 @@ import (
 	"encoding/json"
 	"maps"
 	"net/netip"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -29,17 +30,20 @@ import (
 const Masked = "***"
 
 // maxLearned bounds the literal values a Masker remembers of one report.
-const maxLearned = 512
+const maxLearned = 4096
 
-// Masker replaces addresses, hosts and header values. It is safe for concurrent
+// Masker replaces addresses, hosts, names of nodes and header values. It is safe for concurrent
 // use. The zero value is ready.
 type Masker struct {
-	mu      sync.Mutex
-	names   map[string]string // address or host to its stand-in
-	ips     int
-	hosts   int
-	literal map[string]string // header values and single-label hosts
-	repl    *strings.Replacer
+	mu       sync.Mutex
+	names    map[string]string // address or host to its stand-in
+	ips      int
+	hosts    int
+	machines int
+	literal  map[string]string // header values, wherever they stand
+	repl     *strings.Replacer
+	words    map[string]string // nodes, single-label hosts, short header values: where they stand alone
+	starts   map[byte][]string // words by their first byte, longest first
 }
 
 // Text returns s with every address, host name and learned value replaced, and
@@ -74,8 +78,8 @@ func (m *Masker) Line(l trace.LogLine) trace.LogLine {
 	return m.walker().line(l)
 }
 
-// Report returns a copy of r in which addresses, hosts, header values and
-// credentials are masked everywhere: in excerpts, raw log lines and configuration
+// Report returns a copy of r in which addresses, hosts, names of nodes, header
+// values and credentials are masked everywhere: in excerpts, raw log lines and configuration
 // too. Ids, codes, states and numbers stay.
 func (m *Masker) Report(r *trace.Report) *trace.Report {
 	m.mu.Lock()
@@ -129,14 +133,40 @@ var secretsWalker = walker{
 }
 
 func (m *Masker) walker() walker {
-	return walker{text: m.text, header: func(trace.Header) string { return Masked }, field: headerField, quoted: true}
+	return walker{text: m.text, header: func(trace.Header) string { return Masked }, field: privateField, logs: true}
 }
 
-// headerField says whether a field of an access log is a header's, pseudo-headers
-// aside.
-func headerField(name, value string) (string, bool) {
-	h, ok := fieldHeader(name)
-	return Masked, ok && !strings.HasPrefix(h, ":") && value != "-" && value != ""
+// privateField says whether the value of a field of an access log may be a
+// header's, and goes: those of headers, pseudo-headers aside, those that hold
+// what others put there, and those of a JSON format's own keys, which do not
+// tell.
+func privateField(name, value string) (string, bool) {
+	if value == "-" || value == "" {
+		return "", false
+	}
+	if h, ok := fieldHeader(name); ok {
+		return Masked, !strings.HasPrefix(h, ":")
+	}
+	base, _, _ := strings.Cut(name, "(")
+	switch base {
+	case "DYNAMIC_METADATA", "CLUSTER_METADATA", "UPSTREAM_METADATA", "FILTER_STATE", "UPSTREAM_FILTER_STATE", "METADATA", "CEL", "ENVIRONMENT", "QUERY_PARAM", "COOKIE":
+		return Masked, true
+	}
+	if base != "" && strings.Trim(base, "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_") == "" {
+		return "", false // an operator of Envoy's own
+	}
+	return Masked, !plainKeys[strings.ToLower(base)]
+}
+
+// plainKeys are keys of JSON access logs, as Istio and Envoy's examples name
+// them, whose values are no header's.
+var plainKeys = map[string]bool{
+	"start_time": true, "time": true, "timestamp": true, "ts": true, "level": true, "method": true, "path": true, "authority": true, "host": true,
+	"protocol": true, "response_code": true, "status": true, "response_flags": true, "flags": true, "response_code_details": true,
+	"connection_termination_details": true, "upstream_transport_failure_reason": true, "bytes_received": true, "bytes_sent": true,
+	"duration": true, "upstream_service_time": true, "upstream_host": true, "upstream_cluster": true, "upstream_local_address": true,
+	"downstream_local_address": true, "downstream_remote_address": true, "requested_server_name": true, "route_name": true,
+	"listener_address": true, "upstream_address": true, "downstream_address": true, "client": true, "client_ip": true,
 }
 
 // fieldHeader returns the header that an access log operator prints:
@@ -157,16 +187,21 @@ func fieldHeader(op string) (string, bool) {
 func (m *Masker) learnTarget(t trace.Target) {
 	m.learnHost(t.Host)
 	m.learnHost(t.SNI)
+	m.learnPlace(t.From)
 	for _, h := range t.Headers {
 		m.learnValue(h.Value)
 	}
 }
 
 func (m *Masker) learnHop(h trace.Hop) {
+	if strings.EqualFold(h.Subject.Kind, "node") {
+		m.learnNode(h.Subject.Name)
+	}
 	for _, f := range []*trace.Flow{h.In, h.Out} {
 		if f == nil {
 			continue
 		}
+		m.learnPlace(f.At)
 		m.learnHost(f.Authority)
 		m.learnHost(f.SNI)
 		for _, hd := range f.Headers {
@@ -175,19 +210,66 @@ func (m *Masker) learnHop(h trace.Hop) {
 			}
 		}
 	}
+	for _, b := range h.Branches {
+		if name, ok := strings.CutPrefix(b.Label, "node "); ok {
+			m.learnNode(name)
+		}
+	}
+	for _, host := range h.Detail.Hosts {
+		m.learnHost(host)
+	}
+	for _, e := range h.Evidence {
+		m.learnNodesOf(e.Excerpt)
+	}
+	for _, c := range h.Config {
+		m.learnNodesOf(string(c.Object))
+		for _, v := range headerValues(c.Object) {
+			m.learnValue(v)
+		}
+	}
 	for _, l := range h.Logs {
 		if !l.Traced {
 			continue
 		}
 		for name, v := range l.Fields {
-			if _, gone := headerField(name, v); gone {
+			if _, gone := privateField(name, v); gone {
 				m.learnValue(v)
 			}
 		}
-		for _, v := range quotedValues(l, headerField) {
+		for _, v := range quotedValues(l, privateField) {
 			m.learnValue(v)
 		}
 	}
+}
+
+// learnPlace learns the node of a vantage, node:NAME.
+func (m *Masker) learnPlace(at string) {
+	if name, ok := strings.CutPrefix(at, "node:"); ok {
+		m.learnNode(name)
+	}
+}
+
+// nodeNames finds what Kubernetes and Istio call a node in JSON or YAML.
+var nodeNames = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`(?i)"?\b(?:node_?name|kubernetes\.io/hostname)"?\s*:\s*"?([A-Za-z0-9][A-Za-z0-9.-]*)`)
+})
+
+func (m *Masker) learnNodesOf(s string) {
+	for _, found := range nodeNames().FindAllStringSubmatch(s, 64) {
+		m.learnNode(found[1])
+	}
+}
+
+func (m *Masker) learnNode(name string) {
+	if _, err := netip.ParseAddr(name); err == nil || len(name) < 2 || m.words[name] != "" {
+		return
+	}
+	stand := ""
+	for stand == "" || m.words[stand] != "" || stand == name { // a node may be called so
+		m.machines++
+		stand = "machine-" + strconv.Itoa(m.machines)
+	}
+	m.learnWord(name, stand)
 }
 
 func (m *Masker) learnHost(h string) {
@@ -202,35 +284,113 @@ func (m *Masker) learnHost(h string) {
 		return
 	}
 	if !strings.Contains(h, ".") || !hostShaped(h) {
-		m.learn(h, m.name(h, false))
+		m.learnWord(h, m.name(h, false))
 	}
 }
 
+// learnValue learns a header's value. The shortest, and words that are in every
+// request, are masked where headers stand and nowhere else.
 func (m *Masker) learnValue(v string) {
-	if len(v) >= 4 && v != Masked {
-		m.learn(v, Masked)
+	switch {
+	case len(v) < 2 || v == Masked || v == "-" || ordinary[strings.ToLower(v)]:
+	case len(v) < 6 && strings.Trim(v, "0123456789.,:") == "":
+	case len(v) < 6:
+		m.learnWord(v, Masked)
+		m.learnWord(strings.ToLower(v), Masked) // as configuration may have it
+	default:
+		if m.literal == nil {
+			m.literal = map[string]string{}
+		}
+		if _, ok := m.literal[v]; !ok && len(m.literal) < maxLearned {
+			m.literal[v] = Masked
+			m.repl = nil
+		}
 	}
 }
 
-func (m *Masker) learn(literal, stand string) {
-	if m.literal == nil {
-		m.literal = map[string]string{}
+// ordinary are values of headers that say nothing of a platform, and much else
+// in a report.
+var ordinary = map[string]bool{
+	"http": true, "https": true, "true": true, "false": true, "none": true, "close": true, "gzip": true, "no": true, "yes": true, "on": true, "off": true,
+	"*/*": true, "get": true, "post": true, "tcp": true, "h2": true, "h2c": true, "ok": true,
+}
+
+func (m *Masker) learnWord(word, stand string) {
+	if m.words == nil {
+		m.words, m.starts = map[string]string{}, map[byte][]string{}
 	}
-	if _, ok := m.literal[literal]; ok || len(m.literal) >= maxLearned {
+	if _, ok := m.words[word]; ok || len(m.words) >= maxLearned {
 		return
 	}
-	m.literal[literal] = stand
-	m.repl = nil
+	m.words[word] = stand
+	list := append(m.starts[word[0]], word)
+	slices.SortFunc(list, longestFirst)
+	m.starts[word[0]] = list
+}
+
+func longestFirst(a, b string) int {
+	if len(a) != len(b) {
+		return len(b) - len(a)
+	}
+	return strings.Compare(a, b)
+}
+
+// standing replaces the words of words where they stand alone: no letter or
+// digit of ASCII before or behind them.
+func standing(s string, starts map[byte][]string, words map[string]string) string {
+	inWord := func(i int) bool {
+		return i >= 0 && i < len(s) && (s[i] >= '0' && s[i] <= '9' || s[i] >= 'a' && s[i] <= 'z' || s[i] >= 'A' && s[i] <= 'Z')
+	}
+	var b strings.Builder
+	last := 0
+	for i := 0; i < len(s); i++ {
+		list := starts[s[i]]
+		if list == nil || inWord(i-1) && inWord(i) {
+			continue
+		}
+		for _, w := range list {
+			end := i + len(w)
+			if strings.HasPrefix(s[i:], w) && !(inWord(end-1) && inWord(end)) {
+				b.WriteString(s[last:i])
+				b.WriteString(words[w])
+				last, i = end, end-1
+				break
+			}
+		}
+	}
+	if last == 0 {
+		return s
+	}
+	b.WriteString(s[last:])
+	return b.String()
+}
+
+// nodePaths masks NAME in nodes/NAME/FILE and node:NAME, as observations and
+// vantages name a node that may not be known yet.
+func (m *Masker) nodePaths(s string) {
+	for _, lead := range []string{"nodes/", "node:"} {
+		for at := 0; ; {
+			i := strings.Index(s[at:], lead)
+			if i < 0 {
+				break
+			}
+			at += i + len(lead)
+			n := strings.IndexFunc(s[at:], func(r rune) bool {
+				return r != '-' && r != '.' && (r > unicode.MaxASCII || !unicode.IsLetter(r) && !unicode.IsDigit(r))
+			})
+			switch {
+			case n < 0 && lead == "node:":
+				m.learnNode(strings.Trim(s[at:], ".-"))
+			case n > 0 && (lead == "node:" || s[at+n] == '/'):
+				m.learnNode(strings.Trim(s[at:at+n], ".-"))
+			}
+		}
+	}
 }
 
 func (m *Masker) replacer() *strings.Replacer {
 	if m.repl == nil {
-		keys := slices.SortedFunc(maps.Keys(m.literal), func(a, b string) int {
-			if len(a) != len(b) {
-				return len(b) - len(a)
-			}
-			return strings.Compare(a, b)
-		})
+		keys := slices.SortedFunc(maps.Keys(m.literal), longestFirst)
 		var pairs []string
 		for _, k := range keys {
 			pairs = append(pairs, k, m.literal[k])
@@ -262,8 +422,14 @@ func (m *Masker) name(s string, ip bool) string {
 
 func (m *Masker) text(s string) string {
 	s = SecretText(s)
+	if strings.Contains(s, "node") {
+		m.nodePaths(s)
+	}
 	if len(m.literal) > 0 {
 		s = m.replacer().Replace(s)
+	}
+	if len(m.words) > 0 {
+		s = standing(s, m.starts, m.words)
 	}
 	var b strings.Builder
 	last := 0
@@ -546,16 +712,29 @@ func privateKeys(s string) string {
 // maskJSON masks every string of a JSON document, names of members included, and
 // keeps the order.
 func maskJSON(raw json.RawMessage, text func(string) string) json.RawMessage {
+	out, changed := maskMembers(raw, text, func(key, _ string) (string, bool) { return Masked, secretHeader(key) })
+	if !changed {
+		return raw
+	}
+	if !json.Valid(out) { // not JSON to begin with
+		s, _ := json.Marshal(text(string(raw)))
+		return s
+	}
+	return out
+}
+
+// maskMembers masks every string of a JSON document with text; those for whose
+// member (that of the innermost object around them) gone says so go.
+func maskMembers(raw json.RawMessage, text func(string) string, gone func(key, value string) (string, bool)) (masked json.RawMessage, changed bool) {
 	dec := json.NewDecoder(bytes.NewReader(raw))
 	dec.UseNumber()
 	var out bytes.Buffer
 	type level struct {
 		object bool
 		n      int
+		key    string
 	}
 	var stack []level
-	changed := false
-	secret := false // the member's value is a credential by its name
 	for {
 		tok, err := dec.Token()
 		if err != nil {
@@ -566,7 +745,7 @@ func maskJSON(raw json.RawMessage, text func(string) string) json.RawMessage {
 			stack = stack[:len(stack)-1]
 			continue
 		}
-		isKey := false
+		isKey, key := false, ""
 		if len(stack) > 0 {
 			top := &stack[len(stack)-1]
 			switch {
@@ -575,20 +754,19 @@ func maskJSON(raw json.RawMessage, text func(string) string) json.RawMessage {
 			case top.n > 0:
 				out.WriteByte(',')
 			}
-			isKey = top.object && top.n%2 == 0
+			isKey, key = top.object && top.n%2 == 0, top.key
 			top.n++
 		}
 		switch v := tok.(type) {
 		case json.Delim:
 			out.WriteByte(byte(v))
-			stack = append(stack, level{object: v == '{'})
-			secret = false
+			stack = append(stack, level{object: v == '{', key: key})
 		case string:
 			masked := text(v)
 			if isKey {
-				secret = secretHeader(v)
-			} else if secret && v != "" {
-				masked = Masked
+				stack[len(stack)-1].key = v
+			} else if stand, yes := gone(key, v); yes && v != "" {
+				masked = stand
 			}
 			changed = changed || masked != v
 			s, _ := json.Marshal(masked)
@@ -596,17 +774,53 @@ func maskJSON(raw json.RawMessage, text func(string) string) json.RawMessage {
 		default:
 			s, err := json.Marshal(v)
 			if err != nil {
-				return json.RawMessage(`"` + Masked + `"`)
+				return json.RawMessage(`"` + Masked + `"`), true
 			}
 			out.Write(s)
 		}
 	}
-	if !changed {
-		return raw
+	return out.Bytes(), changed
+}
+
+// headerValues are the values that a configuration matches or sets headers to:
+// the strings below a member named headers or *_headers_to_add, but for the names
+// of headers.
+func headerValues(raw json.RawMessage) []string {
+	if !bytes.Contains(raw, []byte("eaders")) {
+		return nil
 	}
-	if !json.Valid(out.Bytes()) { // not JSON to begin with
-		s, _ := json.Marshal(text(string(raw)))
-		return s
+	var doc any
+	if json.Unmarshal(raw, &doc) != nil {
+		return nil
 	}
-	return out.Bytes()
+	var out []string
+	var visit func(v any, depth int, within bool)
+	visit = func(v any, depth int, within bool) {
+		if depth > 64 || len(out) >= maxLearned {
+			return
+		}
+		switch v := v.(type) {
+		case map[string]any:
+			for _, k := range slices.Sorted(maps.Keys(v)) {
+				low := strings.ToLower(k)
+				switch {
+				case within && (low == "name" || low == "key" || low == "remove" || low == "append_action" || low == "@type"):
+				case low == "headers" || strings.HasSuffix(low, "headers_to_add") || low == "header":
+					visit(v[k], depth+1, true)
+				default:
+					visit(v[k], depth+1, within)
+				}
+			}
+		case []any:
+			for _, x := range v {
+				visit(x, depth+1, within)
+			}
+		case string:
+			if within && !strings.Contains(v, "%") {
+				out = append(out, v)
+			}
+		}
+	}
+	visit(doc, 0, false)
+	return out
 }

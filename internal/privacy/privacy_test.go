@@ -26,7 +26,10 @@ func TestTextGivesEveryAddressAndHostAName(t *testing.T) {
 		{"a cluster name", "outbound|80|v2|cart.shop.svc.cluster.local", "outbound|80|v2|host-1"},
 		{"an international name", "商店.example.com", "host-1"},
 		{"case does not matter", "Shop.Example.COM shop.example.com", "host-1 host-1"},
-		{"files stay", "nodes/node-b/iptables-save.txt", "nodes/node-b/iptables-save.txt"},
+		{"files stay", "proxies/shop/cart-7c9/config_dump.json", "proxies/shop/cart-7c9/config_dump.json"},
+		{"the node of a file", "nodes/node-b/iptables-save.txt of node-b", "nodes/machine-1/iptables-save.txt of machine-1"},
+		{"a vantage", "from node:n1, and n10 is another", "from node:machine-1, and n10 is another"},
+		{"a right is no node", `cannot get resource "nodes/proxy" of istio-proxy`, `cannot get resource "nodes/proxy" of istio-proxy`},
 		{"API groups stay", "virtualservices.networking.istio.io", "virtualservices.networking.istio.io"},
 		{"Envoy's names stay", "envoy.filters.http.router", "envoy.filters.http.router"},
 		{"a cloud node's name", "ip-10-0-3-7.eu-west-1.compute.internal", "host-1"},
@@ -154,6 +157,75 @@ func TestHeaderValuesGoFromRawLinesToo(t *testing.T) {
 	}
 	if l.Fields["REQ(USER-AGENT)"] != "curl/8.1" {
 		t.Error("the line itself was changed")
+	}
+}
+
+func TestHeaderValuesGoFromJSONLinesOfUnknownFormats(t *testing.T) {
+	for _, tt := range []struct {
+		name, raw string
+		fields    map[string]string
+		want      string
+	}{
+		{
+			"a format nobody told of",
+			`{"start_time":"2026-11-20T17:32:14.412Z","method":"GET","path":"/a","response_code":200,"upstream_host":"10.0.0.1:80","who":"alice","req":{"x-tenant":"blue","list":["t1x"]}}`, nil,
+			`{"start_time":"2026-11-20T17:32:14.412Z","method":"GET","path":"/a","response_code":200,"upstream_host":"ip-1:80","who":"***","req":{"x-tenant":"***","list":["***"]}}`,
+		},
+		{
+			"a format that was read",
+			`{"m":"GET","u":"alice"}`, map[string]string{"REQ(:METHOD)": "GET", "u": "alice"},
+			`{"m":"***","u":"***"}`,
+		},
+		{"a line cut short", `{"method":"GET","who":"alice","path":"/a`, nil, `{"method":"***","who":"***","path":"***`},
+		{"nothing to hide", `{"method":"GET", "duration": 3}`, nil, `{"method":"GET", "duration": 3}`},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var m Masker
+			got := m.Line(trace.LogLine{Raw: tt.raw, Fields: tt.fields})
+			if got.Raw != tt.want {
+				t.Errorf("raw is\n%s, want\n%s", got.Raw, tt.want)
+			}
+			for k, v := range got.Fields {
+				if v == "alice" {
+					t.Errorf("%s is still %s", k, v)
+				}
+			}
+		})
+	}
+}
+
+func TestWhatHeadersAreMatchedWithGoesToo(t *testing.T) {
+	var m Masker
+	got := m.Report(&trace.Report{Hops: []trace.Hop{{
+		ID: "h1", Kind: trace.KindRoute, Why: "header x-tenant is exactly blue-7, and blue",
+		Config: []trace.ConfigObject{{Kind: "VirtualService", Object: json.RawMessage(`{"http":[{"match":[{"headers":{"x-tenant":{"exact":"blue-7"}}}]}]}`)}},
+	}}})
+	if got.Hops[0].Why != "header x-tenant is exactly ***, and blue" || strings.Contains(string(got.Hops[0].Config[0].Object), "blue-7") {
+		t.Errorf("got %q, %s", got.Hops[0].Why, got.Hops[0].Config[0].Object)
+	}
+}
+
+func TestNodesAreMaskedWhereverTheyAreNamed(t *testing.T) {
+	var m Masker
+	r := &trace.Report{
+		Target: trace.Target{Raw: "http://a.example/", Host: "a.example", From: "node:worker-9"},
+		Hops: []trace.Hop{
+			{ID: "h1", Kind: trace.KindNode, Subject: trace.Subject{Kind: "Node", Name: "n1"}, Summary: "rules of n1, not of n12"},
+			{ID: "h2", Kind: trace.KindPod, Subject: trace.Subject{Kind: "Pod", Name: "p"}, Evidence: []trace.Evidence{{ID: "e1", Excerpt: "\"nodeName\": \"other-node\",", Command: "iptables-save -c   # on node other-node"}}},
+		},
+		Findings: []trace.Finding{{Code: "HT2006", Title: "node n1 and worker-9 disagree with machine-1"}},
+	}
+	js, err := json.Marshal(m.Report(r))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"n1 ", "worker-9", "other-node"} {
+		if strings.Contains(string(js), name) {
+			t.Errorf("%q is still in %s", name, js)
+		}
+	}
+	if !strings.Contains(string(js), "not of n12") {
+		t.Errorf("another word was taken for a node: %s", js)
 	}
 }
 

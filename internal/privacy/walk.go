@@ -1,6 +1,7 @@
 package privacy
 
 import (
+	"encoding/json"
 	"maps"
 	"net/netip"
 	"slices"
@@ -17,9 +18,10 @@ type walker struct {
 	// field says whether the value of an access log field goes, and what stands
 	// in its place.
 	field func(name, value string) (string, bool)
-	// quoted masks what stands in quotes in a raw line, too: there formats put
-	// the values of headers.
-	quoted bool
+	// logs masks, in raw lines of an access log, what may be the value of a header
+	// although no format tells: what stands in quotes, what a JSON line has under
+	// keys of its own.
+	logs bool
 }
 
 func (w walker) report(r *trace.Report) *trace.Report {
@@ -52,8 +54,31 @@ func (w walker) hop(h trace.Hop) trace.Hop {
 		c.Name, c.Value = w.text(c.Name), w.text(c.Value)
 		return c
 	})
+	var lines map[string]trace.LogLine // of the log, by what they say
 	h.Evidence = mapped(h.Evidence, func(e trace.Evidence) trace.Evidence {
-		e.Source, e.Command, e.Excerpt, e.Match = w.text(e.Source), w.text(e.Command), w.text(e.Excerpt), w.text(e.Match)
+		if w.logs && strings.HasSuffix(e.Source, "access.log") {
+			if lines == nil {
+				lines = make(map[string]trace.LogLine, len(h.Logs))
+				for _, l := range h.Logs {
+					lines[l.Raw] = l
+				}
+			}
+			all := strings.Split(e.Excerpt, "\n")
+			for i, raw := range all {
+				l, ok := lines[raw]
+				if !ok {
+					l = trace.LogLine{Raw: raw}
+				}
+				all[i] = w.line(l).Raw
+			}
+			e.Excerpt = strings.Join(all, "\n")
+			if e.Match = w.text(e.Match); !strings.Contains(e.Excerpt, e.Match) {
+				e.Match = ""
+			}
+		} else {
+			e.Excerpt, e.Match = w.text(e.Excerpt), w.text(e.Match)
+		}
+		e.Source, e.Command = w.text(e.Source), w.text(e.Command)
 		return e
 	})
 	h.Config = mapped(h.Config, func(c trace.ConfigObject) trace.ConfigObject {
@@ -126,22 +151,25 @@ func (w walker) flow(f *trace.Flow) *trace.Flow {
 func (w walker) line(l trace.LogLine) trace.LogLine {
 	var gone []string // values that go, longest first: one may hold another
 	for name, value := range l.Fields {
-		if _, yes := w.field(name, value); yes && len(value) >= 4 {
+		if _, yes := w.field(name, value); yes && len(value) >= 2 {
 			gone = append(gone, value)
 		}
 	}
-	if w.quoted {
+	if w.logs {
 		gone = append(gone, quotedValues(l, w.field)...)
 	}
-	slices.SortFunc(gone, func(a, b string) int {
-		if len(a) != len(b) {
-			return len(b) - len(a)
-		}
-		return strings.Compare(a, b)
-	})
+	slices.SortFunc(gone, longestFirst)
 	raw := l.Raw
+	if w.logs && strings.HasPrefix(strings.TrimSpace(raw), "{") {
+		raw = w.jsonLine(raw)
+	}
 	for _, value := range gone {
-		raw = strings.ReplaceAll(raw, value, Masked)
+		switch {
+		case len(value) >= 6 || strings.Trim(value, "0123456789.,:") != "" && len(value) >= 4:
+			raw = strings.ReplaceAll(raw, value, Masked)
+		case strings.Trim(value, "0123456789.,:") != "" && !ordinary[strings.ToLower(value)]:
+			raw = standing(raw, map[byte][]string{value[0]: {value}}, map[string]string{value: Masked})
+		}
 	}
 	l.Raw = w.text(raw) // before the fields: stand-ins are numbered as one reads them
 	var fields map[string]string
@@ -165,6 +193,25 @@ func (w walker) line(l trace.LogLine) trace.LogLine {
 	l.Flags = mapped(l.Flags, w.text)
 	l.Because = w.text(l.Because)
 	return l
+}
+
+// jsonLine masks the members of a JSON line whose values may be a header's. A
+// line that looks like JSON and is none loses all that it has in quotes.
+func (w walker) jsonLine(raw string) string {
+	if json.Valid([]byte(raw)) {
+		out, changed := maskMembers(json.RawMessage(raw), func(s string) string { return s }, w.field)
+		if !changed {
+			return raw
+		}
+		return string(out)
+	}
+	parts := strings.Split(raw, `"`)
+	for i := 1; i < len(parts); i += 2 {
+		if rest := parts[min(i+1, len(parts)-1)]; !strings.HasPrefix(strings.TrimSpace(rest), ":") {
+			parts[i] = Masked
+		}
+	}
+	return strings.Join(parts, `"`)
 }
 
 // quotedValues returns what stands in quotes in a line of text, but for the
