@@ -90,9 +90,9 @@ func svg(styled string, w, h int) string {
 	fmt.Fprintf(&b, `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %.0f %d" font-family="ui-monospace,Menlo,Consolas,'DejaVu Sans Mono',monospace" font-size="%d" xml:space="preserve">`+"\n",
 		float64(w)*cw+16, h*ch+16, size)
 	fmt.Fprintf(&b, `<rect width="100%%" height="100%%" rx="6" fill="%s"/>`+"\n", ground)
+	fg, strong, dim, under, swap := 0, false, false, false, false // tmux carries them from line to line
 	for y, line := range strings.Split(strings.TrimRight(styled, "\n"), "\n") {
 		x := 0
-		fg, strong, dim, under, swap := 0, false, false, false, false
 		for line != "" {
 			if rest, ok := strings.CutPrefix(line, "\x1b["); ok {
 				codes, tail, _ := strings.Cut(rest, "m")
