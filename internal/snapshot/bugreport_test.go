@@ -7,11 +7,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -266,6 +268,66 @@ func TestATraceOfABugReportIsUndeterminedWhereItLacksTheNode(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestOfALargeBugReportOnlyWhatAWalkAsksForIsRead: among 200 proxies that are not
+// on the path none is unpacked; an archive of any size is gone through once.
+func TestOfALargeBugReportOnlyWhatAWalkAsksForIsRead(t *testing.T) {
+	entries := bugReportOf(t, "bookinfo", "bug-report/", false)
+	random := rand.NewChaCha8([32]byte{1})
+	const others, size = 200, 16 << 10
+	for i := range others {
+		data := make([]byte, size)
+		random.Read(data)
+		for _, file := range []string{"config_dump?include_eds", "istio-proxy.log"} {
+			entries = append(entries, entry{name: fmt.Sprintf("bug-report/proxies/shop/other-%d/%s", i, file), body: string(data)})
+		}
+	}
+	lim := defaultLimits
+	lim.memory = 1 << 20 // as with 100 MB: what is unpacked goes to a file
+	packed := archive(t, true, entries...)
+	s, err := read("bug-report.tar.gz", packed, lim)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	var total, taken int64
+	var mu sync.Mutex
+	read := map[string]bool{}
+	for name, m := range s.st.files {
+		total += m.size
+		unpack := m.read
+		m.read = func() ([]byte, error) {
+			mu.Lock()
+			defer mu.Unlock()
+			taken += m.size
+			read[name] = true
+			return unpack()
+		}
+	}
+	all := targets(t, "bookinfo")
+	// From a Pod: a bug report has neither DNS nor nodes.
+	target := all[slices.IndexFunc(all, func(tg trace.Target) bool { return strings.HasPrefix(tg.From, "pod:") })]
+	r, err := (&trace.Tracer{Source: Redact(s)}).Trace(t.Context(), target)
+	if err != nil {
+		t.Fatal(err)
+	}
+	proxies := 0
+	for name := range read {
+		if strings.Contains(name, "/other-") {
+			t.Errorf("%s was read, and is not on the path", name)
+		}
+		if strings.HasSuffix(name, "config_dump?include_eds") {
+			proxies++
+		}
+	}
+	if proxies == 0 || len(r.Collected.Read) == 0 {
+		t.Errorf("nothing was read: %v\n%+v", read, r.Collected)
+	}
+	if taken > total-others*2*size {
+		t.Errorf("%d of %d bytes were read, and the others are %d", taken, total, others*2*size)
+	}
+	t.Logf("an archive of %d bytes holds %d, of which %d were read", len(packed), total, taken)
 }
 
 // BenchmarkBugReport opens a bug report of 200 proxies and reads what a walk
