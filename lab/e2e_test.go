@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -696,6 +697,9 @@ func TestKubectlFindsThePlugin(t *testing.T) {
 	}
 	if out := run("hoptrail", "http://simple.baihl.io:31373/simple/httpserver", "--resolver", l.Resolver(), "-o", "name"); !strings.Contains(out, "pod/simple/simple-fb6498fdb-rmdg2") {
 		t.Errorf("-o name: %s", out)
+	}
+	if out := run("hoptrail", "http://simple.baihl.io:31373/simple/httpserver", "--resolver", l.Resolver(), "-o", "wide"); !regexp.MustCompile(`observations? read in \d+ requests and \d+ bytes, as of `).MatchString(out) {
+		t.Errorf("-o wide does not say what it took: %s", out)
 	}
 	if out := run("hoptrail", "--help"); !strings.Contains(out, "kubectl hoptrail TARGET") {
 		t.Errorf("help: %s", out)

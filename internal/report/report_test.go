@@ -423,3 +423,18 @@ func TestTheVerdictIsTheHeadOfTheText(t *testing.T) {
 		}
 	}
 }
+
+func TestWideSaysWhatAClusterWasAskedFor(t *testing.T) {
+	r := &trace.Report{Collected: trace.Collected{Read: []trace.Read{{What: "dns.json"}}, Requests: 23, Bytes: 9813816}}
+	const said = "1 observation read in 23 requests and 9813816 bytes"
+	if got := String(r, Wide); !strings.Contains(got, said) {
+		t.Errorf("wide: %s", got)
+	}
+	if got := String(r, Text); strings.Contains(got, "requests") {
+		t.Errorf("text: %s", got)
+	}
+	r.Collected.Requests = 0 // a snapshot
+	if got := String(r, Wide); strings.Contains(got, "requests") {
+		t.Errorf("of a snapshot: %s", got)
+	}
+}

@@ -574,6 +574,9 @@ func (w *textWriter) collected() {
 	first, last := span(c.Read)
 	w.WriteByte('\n')
 	s := fmt.Sprintf("hoptrail %s, %s read", sanitize.Line(w.r.Tool.Version), observations(len(c.Read)))
+	if w.wide && c.Requests > 0 {
+		s += fmt.Sprintf(" in %d requests and %d bytes", c.Requests, c.Bytes)
+	}
 	switch {
 	case first == "":
 	case first == last:
