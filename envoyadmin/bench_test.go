@@ -3,7 +3,53 @@ package envoyadmin
 import (
 	"net/netip"
 	"testing"
+
+	"github.com/hoptrail/hoptrail/envoyadmin/internal/scale"
 )
+
+// fiveThousand is a gateway's dump for 5 000 Services, 201 MB.
+func fiveThousand(tb testing.TB) []byte {
+	tb.Helper()
+	data, err := scale.Grow(unzipped(tb, corpus+"/scale/gateway-1000.config_dump.json.gz"), 5)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	if len(data) < 200_000_000 {
+		tb.Fatalf("%d bytes", len(data))
+	}
+	return data
+}
+
+// BenchmarkTwoHundredMegabytes is what a 201 MB dump costs: indexing it, and a
+// call on it once it is indexed, for a host that exists and one that does not.
+func BenchmarkTwoHundredMegabytes(b *testing.B) {
+	data := fiveThousand(b)
+	b.Run("index", func(b *testing.B) {
+		b.SetBytes(int64(len(data)))
+		b.ReportAllocs()
+		for b.Loop() {
+			if _, err := Read("gateway", data); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	d, err := Read("gateway", data)
+	if err != nil {
+		b.Fatal(err)
+	}
+	for name, host := range map[string]string{"hit": "svc-04500.example.com", "miss": "nosuch.example.com"} {
+		b.Run("call/"+name, func(b *testing.B) {
+			b.ReportAllocs()
+			c := benchCall
+			c.Authority = host
+			for b.Loop() {
+				if o := d.Match(c).Outcomes; len(o) == 0 {
+					b.Fatal("no outcome")
+				}
+			}
+		})
+	}
+}
 
 func BenchmarkReadFortyMegabytes(b *testing.B) {
 	data := unzipped(b, corpus+"/scale/gateway-1000.config_dump.json.gz")

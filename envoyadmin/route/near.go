@@ -3,6 +3,7 @@ package route
 import (
 	"cmp"
 	"fmt"
+	"math/bits"
 	"slices"
 	"strings"
 
@@ -91,23 +92,17 @@ const (
 )
 
 // nearest are the domains most like host, the best first: those that differ by a port, then those with the fewest
-// letters changed, then those of the same parent domain.
+// letters changed, then those of the same parent domain; the best one of each virtual host.
 func (x *Index) nearest(host string, limit int) []NearMiss {
 	if host == "" {
 		return nil
-	}
-	type near struct {
-		domain string
-		index  int32
-		score  int
-		note   string
 	}
 	bare := host
 	if i := portStart(host); i >= 0 {
 		bare = host[:i]
 	}
 	label, parent, _ := strings.Cut(bare, ".")
-	var list []near
+	best := make(nearList, 0, limit+1)
 	add := func(d string, i int32) {
 		name := d
 		if p := portStart(d); p >= 0 {
@@ -116,18 +111,18 @@ func (x *Index) nearest(host string, limit int) []NearMiss {
 		first, rest, _ := strings.Cut(name, ".")
 		switch {
 		case name == bare:
-			list = append(list, near{d, i, 0, ": only the port differs"})
+			best.add(near{d, i, 0, ": only the port differs"}, limit)
 		case strings.HasPrefix(d, "*.") && d[2:] == bare:
-			list = append(list, near{d, i, 1, ": the wildcard needs one more label"})
+			best.add(near{d, i, 1, ": the wildcard needs one more label"}, limit)
 		case first == label && label != "" && !strings.HasPrefix(d, "*"):
-			list = append(list, near{d, i, 20 + distance(rest, parent, 40), ""})
+			best.add(near{d, i, 20 + distance(rest, parent, 40), ""}, limit)
 		default:
 			if n := distance(name, bare, 3); n <= 3 {
-				list = append(list, near{d, i, 1 + n, ""})
+				best.add(near{d, i, 1 + n, ""}, limit)
 			} else if parent != "" && rest == parent {
-				list = append(list, near{d, i, 70, ""})
+				best.add(near{d, i, 70, ""}, limit)
 			} else if len(x.names) <= fewHosts {
-				list = append(list, near{d, i, 90, ""})
+				best.add(near{d, i, 90, ""}, limit)
 			}
 		}
 	}
@@ -144,48 +139,101 @@ func (x *Index) nearest(host string, limit int) []NearMiss {
 			add(d+"*", i)
 		}
 	}
-	slices.SortFunc(list, func(a, b near) int {
-		return cmp.Or(cmp.Compare(a.score, b.score), cmp.Compare(a.domain, b.domain))
-	})
 	var out []NearMiss
-	seen := map[int32]bool{}
-	for _, n := range list {
-		if seen[n.index] {
-			continue
-		}
-		seen[n.index] = true
-		if out = append(out, NearMiss{Kind: "virtual_host", Name: x.names[n.index], Why: fmt.Sprintf("domain is %s, the host is %s", matcher.Show(n.domain), matcher.Show(host)) + n.note}); len(out) == limit {
-			break
-		}
+	for _, n := range best {
+		out = append(out, NearMiss{Kind: "virtual_host", Name: x.names[n.index], Why: fmt.Sprintf("domain is %s, the host is %s", matcher.Show(n.domain), matcher.Show(host)) + n.note})
 	}
 	return out
 }
 
-// distance is the number of letters to change, at most limit+1.
+// near is a domain of the virtual host at index; the lower its score the nearer.
+type near struct {
+	domain string
+	index  int32
+	score  int
+	note   string
+}
+
+func (a near) compare(b near) int {
+	return cmp.Or(cmp.Compare(a.score, b.score), cmp.Compare(a.domain, b.domain))
+}
+
+// nearList holds the best, in order, one of each virtual host.
+type nearList []near
+
+func (l *nearList) add(n near, limit int) {
+	if len(*l) == limit && n.compare((*l)[limit-1]) >= 0 {
+		return
+	}
+	if i := slices.IndexFunc(*l, func(m near) bool { return m.index == n.index }); i >= 0 {
+		if n.compare((*l)[i]) >= 0 {
+			return
+		}
+		*l = slices.Delete(*l, i, i+1)
+	}
+	at, _ := slices.BinarySearchFunc(*l, n, near.compare)
+	*l = slices.Insert(*l, at, n)
+	if len(*l) > limit {
+		*l = (*l)[:limit]
+	}
+}
+
+// distance is the number of letters to change, at most limit+1. What both begin and end with is alike in the cheapest
+// change; of the rest only what lies within limit of the diagonal is looked at.
 func distance(a, b string, limit int) int {
 	if d := len(a) - len(b); d > limit || -d > limit || len(a) > maxCompared || len(b) > maxCompared {
 		return limit + 1
 	}
-	prev := make([]int, len(b)+1)
-	cur := make([]int, len(b)+1)
-	for j := range prev {
-		prev[j] = j
+	for len(a) > 0 && len(b) > 0 && a[0] == b[0] {
+		a, b = a[1:], b[1:]
 	}
+	for len(a) > 0 && len(b) > 0 && a[len(a)-1] == b[len(b)-1] {
+		a, b = a[:len(a)-1], b[:len(b)-1]
+	}
+	// Each letter that only one of them has is a change.
+	if in, of := letters(a), letters(b); bits.OnesCount64(in&^of) > limit || bits.OnesCount64(of&^in) > limit {
+		return limit + 1
+	}
+	var rows [2][maxCompared + 1]uint8
+	prev, cur := &rows[0], &rows[1]
+	for j := range len(b) + 1 {
+		prev[j] = uint8(j)
+	}
+	over := uint8(limit + 1)
 	for i := 1; i <= len(a); i++ {
-		cur[0] = i
-		best := i
-		for j := 1; j <= len(b); j++ {
-			cost := 1
+		from, to := max(1, i-limit), min(len(b), i+limit)
+		cur[0] = uint8(i)
+		if from > 1 {
+			cur[from-1] = over
+		}
+		if to < len(b) {
+			cur[to+1] = over // read by the next row
+		}
+		best := over
+		if from == 1 {
+			best = uint8(i)
+		}
+		for j := from; j <= to; j++ {
+			cost := uint8(1)
 			if a[i-1] == b[j-1] {
 				cost = 0
 			}
 			cur[j] = min(prev[j]+1, cur[j-1]+1, prev[j-1]+cost)
 			best = min(best, cur[j])
 		}
-		if best > limit {
+		if best >= over {
 			return limit + 1
 		}
 		prev, cur = cur, prev
 	}
-	return min(prev[len(b)], limit+1)
+	return min(int(prev[len(b)]), limit+1)
+}
+
+// letters is the set of the letters of s; some letters share a place.
+func letters(s string) uint64 {
+	set := uint64(0)
+	for i := range len(s) {
+		set |= 1 << (s[i] & 63)
+	}
+	return set
 }
