@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -313,7 +315,24 @@ func TestObjectsLeaveWithoutSecrets(t *testing.T) {
 func FuzzRead(f *testing.F) {
 	f.Add([]byte(`{"configs":[{"@type":"x/envoy.admin.v3.ListenersConfigDump","static_listeners":[{"listener":{"name":"l","use_original_dst":true,"address":{"socket_address":{"address":"0.0.0.0","port_value":80}},"filter_chains":[{"filter_chain_match":{"server_names":["*.a"],"prefix_ranges":[{"address_prefix":"10.0.0.0","prefix_len":8}]},"filters":[{"name":"envoy.filters.network.tcp_proxy","typed_config":{"@type":"x/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy","cluster":"c"}}]}]}}]},{"@type":"x/envoy.admin.v3.ClustersConfigDump","static_clusters":[{"cluster":{"name":"c","type":"STATIC","lb_subset_config":{"subset_selectors":[{"keys":["v"]}]},"load_assignment":{"endpoints":[{"priority":3,"lb_endpoints":[{"endpoint":{"address":{"socket_address":{"address":"1.1.1.1","port_value":1}}}}]}]}}}]}]}`), "10.0.0.1:80", "a.a", "/x")
 	f.Add([]byte(`{"configs":[{"@type":"x/envoy.admin.v3.ListenersConfigDump","static_listeners":[{"listener":{"address":{"socket_address":{"address":"::","port_value":"80","ipv4_compat":true}},"default_filter_chain":{"filters":[{"name":"envoy.filters.network.http_connection_manager","typed_config":{"@type":"x/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager","route_config":{"virtual_hosts":[{"name":"v","domains":["*"],"routes":[{"match":{"prefix":"/"},"direct_response":{"status":200}}]}]}}}]}}}]}]}`), "10.0.0.1:80", "", "")
+	f.Add([]byte(httpDump(`"filter_chains":[{"filters":[`+netFilter("redis_proxy.v3.RedisProxy", `,"prefix_routes":{"routes":[{"prefix":"a","cluster":"a"}],"catch_all_route":{"cluster":"b"}}`)+`]}]`, tableR)), "10.0.0.1:80", "", "")
+	f.Add([]byte(httpDump(`"filter_chains":[{"filters":[`+hcm(`"local_reply_config":{"mappers":[{"filter":{"status_code_filter":{"comparison":{"value":{"default_value":404}}}},"status_code":418}]}`)+`]}]`, tableR)), "10.0.0.1:80", "", "/none")
+	forms, err := filepath.Glob(corpus + "/config_dump/*")
+	if err != nil || len(forms) == 0 {
+		f.Fatal("no forms", err)
+	}
+	for _, name := range forms {
+		data, err := os.ReadFile(name)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(data, "10.0.0.1:8080", "kuard.test", "/api")
+	}
 	f.Fuzz(func(t *testing.T, data []byte, addr, host, path string) {
+		pages := &Dump{}
+		for _, add := range []func(string, []byte) error{pages.AddClusters, pages.AddListeners, pages.AddCerts, pages.AddServerInfo, pages.AddStats} {
+			_ = add("fuzz", data)
+		}
 		d, err := Read("fuzz", data)
 		if err != nil {
 			return
@@ -344,4 +363,40 @@ func FuzzRead(f *testing.F) {
 			_, _ = r.VirtualHosts()
 		}
 	})
+}
+
+func TestAnUnknownTypeMattersOnlyWhereItCouldChangeTheVerdict(t *testing.T) {
+	acme := func(kind string) string {
+		return `{"name":"` + kind + `","typed_config":{"@type":"type.googleapis.com/acme.` + kind + `","a":[{"b":1}]}}`
+	}
+	route := func(fields string) string {
+		return `{"name":"r","virtual_hosts":[{"name":"v","domains":["*"],"routes":[{"match":{"prefix":"/"` + fields + `}]}]}`
+	}
+	plain := route(`},"route":{"cluster":"a"}`)
+	for _, tc := range []struct {
+		name, listener, table string
+		want                  string // a reason; empty: forwarded without one
+	}{
+		{"an access log", `"access_log":[` + acme("Log") + `],"filter_chains":[{"filters":[` + hcm(`"access_log":[`+acme("Log")+`]`) + `]}]`, plain, ""},
+		{"a tracer", `"filter_chains":[{"filters":[` + hcm(`"tracing":{"provider":`+acme("Tracer")+`}`) + `]}]`, plain, ""},
+		{"a request id", `"filter_chains":[{"filters":[` + hcm(`"request_id_extension":{"typed_config":{"@type":"x/acme.Id"}}`) + `]}]`, plain, ""},
+		{"metadata of a route", `"filter_chains":[{"filters":[` + hcm("") + `]}]`, route(`},"route":{"cluster":"a"},"metadata":{"typed_filter_metadata":{"x":{"@type":"x/acme.Data"}}}`), ""},
+		{"what a route says of a filter that is not there", `"filter_chains":[{"filters":[` + hcm("") + `]}]`, route(`},"route":{"cluster":"a"},"typed_per_filter_config":{"acme":{"@type":"x/acme.PerRoute"}}`), ""},
+		{"a retry predicate", `"filter_chains":[{"filters":[` + hcm("") + `]}]`, route(`},"route":{"cluster":"a","retry_policy":{"retry_on":"5xx","retry_host_predicate":[` + acme("Predicate") + `]}}`), ""},
+		{"a chain that is not chosen", `"filter_chains":[{"filter_chain_match":{"destination_port":81},"filters":[` + acme("Filter") + `]},{"filters":[` + hcm("") + `]}]`, plain, ""},
+		{"a transport socket of a chain that is not chosen", `"filter_chains":[{"filter_chain_match":{"destination_port":81},"transport_socket":` + acme("Socket") + `,"filters":[` + hcm("") + `]},{"filters":[` + hcm("") + `]}]`, plain, ""},
+		{"a listener filter", `"listener_filters":[` + acme("Filter") + `],"filter_chains":[{"filters":[` + hcm("") + `]}]`, plain, "acme.Filter"},
+		{"a transport socket", `"filter_chains":[{"transport_socket":` + acme("Socket") + `,"filters":[` + hcm("") + `]}]`, plain, "acme.Socket"},
+		{"a network filter", `"filter_chains":[{"filters":[` + acme("Filter") + `,` + hcm("") + `]}]`, plain, "acme.Filter"},
+		{"an HTTP filter", `"filter_chains":[{"filters":[` + hcmWith(acme("Filter")+","+routerFilter, "") + `]}]`, plain, "acme.Filter"},
+		{"what a route says of a filter that is there", `"filter_chains":[{"filters":[` + hcmWith(httpFilter("fault.v3.HTTPFault", "")+","+routerFilter, "") + `]}]`, route(`},"route":{"cluster":"a"},"typed_per_filter_config":{"fault.v3.HTTPFault":{"@type":"x/acme.PerRoute"}}`), "acme.PerRoute"},
+		{"a matcher of a chain", `"filter_chain_matcher":{"matcher_tree":{"input":` + acme("Input") + `,"exact_match_map":{"map":{}}}},"filter_chains":[{"filters":[` + hcm("") + `]}]`, plain, "acme.Input"},
+		{"a matcher of a path", `"filter_chains":[{"filters":[` + hcm("") + `]}]`, strings.Replace(route(`},"route":{"cluster":"a"}`), `"prefix":"/"`, `"path_match_policy":`+acme("Policy"), 1), "acme.Policy"},
+		{"what chooses the cluster", `"filter_chains":[{"filters":[` + hcm("") + `]}]`, route(`},"route":{"inline_cluster_specifier_plugin":{"extension":` + acme("Plugin") + `}}`), "acme.Plugin"},
+	} {
+		o := read(t, httpDump(tc.listener, tc.table)).Match(Call{Address: at80}).Outcomes[0]
+		if tc.want == "" && (o.Verdict != Forward || o.Cluster != "a" || len(o.Reasons) > 0) || tc.want != "" && (o.Verdict != Undetermined || !strings.Contains(reasons(&o), tc.want)) {
+			t.Errorf("%s: %s to %q: %q, want %q", tc.name, o.Verdict, o.Cluster, o.Reasons, tc.want)
+		}
+	}
 }
