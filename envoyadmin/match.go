@@ -674,6 +674,10 @@ func (r *run) handshake(w *way, b *chainBody) bool {
 		return c.PastRefusals
 	}
 	end(StateOK, "terminates TLS")
+	if len(c.ALPN) > 0 && len(s.alpn) > 0 && !slices.ContainsFunc(c.ALPN, func(p string) bool { return slices.Contains(s.alpn, p) }) {
+		// ServerContextImpl's alpnSelectCallback then answers SSL_TLSEXT_ERR_NOACK.
+		end(StateOK, fmt.Sprintf("agrees on no application protocol: the client offers %s, the chain %s; a client that insists on one gives up", strings.Join(c.ALPN, ", "), strings.Join(s.alpn, ", ")))
+	}
 	switch {
 	case c.TLS == MTLS && s.required:
 		end(StateOK, "verifies the client's certificate")

@@ -80,6 +80,22 @@ func TestTheHandshakeDecidesBeforeAnyFilter(t *testing.T) {
 	}
 }
 
+func TestAClientAndAChainMayAgreeOnNoProtocol(t *testing.T) {
+	socket := strings.Replace(tlsSocket("there", false), `"common_tls_context":{`, `"common_tls_context":{"alpn_protocols":["h2","http/1.1"],`, 1)
+	d := read(t, httpDump(`"filter_chains":[{`+socket+`,"filters":[`+hcm("")+`]}]`, tableR))
+	for alpn, want := range map[string]bool{"h2": false, "http/1.1": false, "acme": true, "": false} {
+		c := Call{Address: at80, TLS: TLS}
+		if alpn != "" {
+			c.ALPN = []string{alpn}
+		}
+		o := d.Match(c).Outcomes[0]
+		i := slices.IndexFunc(o.Steps, func(s Step) bool { return s.Kind == KindFilterChain })
+		if o.Verdict != Forward || strings.Contains(o.Steps[i].Why, "no application protocol") != want || !slices.Equal(o.Extra.ListenerALPN, []string{"h2", "http/1.1"}) {
+			t.Errorf("%s: %s %s", alpn, o.Verdict, o.Steps[i].Why)
+		}
+	}
+}
+
 func TestTheInspectorsSetWhatTheChainsMatch(t *testing.T) {
 	chains := `"filter_chains":[{"name":"tls","filter_chain_match":{"transport_protocol":"tls","server_names":["a.test"]},"filters":[` + hcm("") + `]},{"name":"h1","filter_chain_match":{"application_protocols":["http/1.1"]},"filters":[` + hcm("") + `]},{"name":"h2","filter_chain_match":{"application_protocols":["h2c"]},"filters":[` + hcm("") + `]}],"default_filter_chain":{"name":"rest","filters":[` + hcm("") + `]}`
 	both := `"listener_filters":[{"name":"envoy.filters.listener.tls_inspector"},{"name":"envoy.filters.listener.http_inspector"}],`
