@@ -1,7 +1,9 @@
 package trace
 
 import (
+	"bytes"
 	"encoding/json"
+	"strings"
 	"time"
 )
 
@@ -94,6 +96,57 @@ type Hop struct {
 	TookMS   float64        `json:"took_ms"`
 }
 
+// promised are the fields of [Detail] that a hop of the kind has even where
+// nothing was found: the contract says so. What is true or false is absent where
+// it is not known.
+var promised = map[HopKind][]string{
+	KindDNS: {"answers[]"}, KindService: {"service"}, KindLoadBalancer: {"service"}, KindNode: {"service", "dnat[]", "path[]"}, KindPod: {"pod", "role"},
+	KindListener: {"name", "address"}, KindFilterChain: {"name"}, KindRoute: {"route_config", "virtual_host", "route", "rewrite", "owner[]"},
+	KindCluster: {"name", "type", "owner[]"}, KindEndpoint: {"address", "health", "pod"}, KindExternal: {"address"},
+}
+
+// MarshalJSON writes the hop as the contract has it: the fields of its detail
+// that its kind promises are there, empty where nothing was found.
+func (h Hop) MarshalJSON() ([]byte, error) {
+	detail, err := compact(h.Detail)
+	if err != nil {
+		return nil, err
+	}
+	var has map[string]json.RawMessage
+	if err := json.Unmarshal(detail, &has); err != nil {
+		return nil, err
+	}
+	for _, field := range promised[h.Kind] {
+		name, list := strings.CutSuffix(field, "[]")
+		if _, ok := has[name]; ok {
+			continue
+		}
+		empty := `""`
+		if list {
+			empty = "[]"
+		}
+		comma := ","
+		if len(detail) == len("{}") {
+			comma = ""
+		}
+		detail = append(detail[:len(detail)-1], comma+`"`+name+`":`+empty+"}"...)
+	}
+	type hop Hop // without this method
+	plain := hop(h)
+	plain.Detail = Detail{}
+	text, err := compact(plain)
+	// Within a string the quotes would be escaped: this is the field.
+	return bytes.Replace(text, []byte(`"detail":{}`), append([]byte(`"detail":`), detail...), 1), err
+}
+
+func compact(v any) ([]byte, error) {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	err := enc.Encode(v)
+	return bytes.TrimRight(b.Bytes(), "\n"), err
+}
+
 // Subject is the object a hop is about. Namespace is empty for what has none.
 type Subject struct {
 	Kind      string `json:"kind"`
@@ -139,7 +192,8 @@ type Header struct {
 }
 
 // Detail holds what a hop of its kind found, as named values for scripts.
-// Fields that do not belong to the kind are absent.
+// Fields that do not belong to the kind are absent; those that every hop of the
+// kind has are empty where nothing was found.
 type Detail struct {
 	// dns
 	Answers []string `json:"answers,omitempty"` // the CNAME chain, then the addresses

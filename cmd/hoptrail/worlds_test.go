@@ -60,6 +60,7 @@ func TestEveryWorldsReportKeepsToTheContract(t *testing.T) {
 				if err := schema.Validate(doc); err != nil {
 					t.Errorf("%#v", err)
 				}
+				checkDetails(t, doc)
 				if again := report.String(traceDemo(t, w, c), report.JSON); again != text {
 					t.Error("traced again, the report differs")
 				}
@@ -78,6 +79,26 @@ func TestEveryWorldsReportKeepsToTheContract(t *testing.T) {
 					}
 				}
 			})
+		}
+	}
+}
+
+// What a hop of each kind says at least, as the contract promises scripts; what
+// is true or false is absent where it is not known.
+var atLeast = map[string][]string{
+	"dns": {"answers"}, "service": {"service"}, "loadbalancer": {"service"}, "node": {"service", "dnat", "path"}, "pod": {"pod", "role"},
+	"listener": {"name", "address"}, "filter_chain": {"name"}, "route": {"route_config", "virtual_host", "route", "rewrite", "owner"},
+	"cluster": {"name", "type", "owner"}, "endpoint": {"address", "health", "pod"}, "external": {"address"},
+}
+
+func checkDetails(t *testing.T, report any) {
+	t.Helper()
+	for _, h := range report.(map[string]any)["hops"].([]any) {
+		h := h.(map[string]any)
+		for _, field := range atLeast[h["kind"].(string)] {
+			if v, ok := h["detail"].(map[string]any)[field]; !ok || v == nil {
+				t.Errorf("hop %v (%v) says nothing of %s", h["id"], h["kind"], field)
+			}
 		}
 	}
 }

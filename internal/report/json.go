@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 	"unicode"
 	"unicode/utf8"
 
@@ -175,6 +176,10 @@ func yamlNode(dec *json.Decoder) (*yaml.Node, error) {
 	}
 }
 
+// booleans11 are the words that YAML 1.1, which many readers still speak, takes for
+// true or false (yaml.org/type/bool.html).
+var booleans11 = []string{"y", "n", "yes", "no", "on", "off", "true", "false"}
+
 func yamlString(s string) *yaml.Node {
 	n := &yaml.Node{}
 	n.SetString(s)
@@ -182,6 +187,9 @@ func yamlString(s string) *yaml.Node {
 		if unsafe(r) {
 			n.Style = yaml.DoubleQuotedStyle // where an escape is an escape
 		}
+	}
+	if slices.Contains(booleans11, strings.ToLower(s)) {
+		n.Style = yaml.DoubleQuotedStyle
 	}
 	return n
 }

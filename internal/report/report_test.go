@@ -131,6 +131,35 @@ func TestYAMLSaysWhatJSONSays(t *testing.T) {
 	}
 }
 
+func TestWordsThatOldYAMLTakesForBooleansAreQuoted(t *testing.T) {
+	r := &trace.Report{Hops: []trace.Hop{{Summary: "yes", Checks: []trace.Check{{Name: "on", Value: "No"}, {Name: "yesterday"}}}}}
+	text := String(r, YAML)
+	for _, want := range []string{`summary: "yes"`, `name: "on"`, `value: "No"`, "name: yesterday"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("%s is not in\n%s", want, text)
+		}
+	}
+}
+
+func TestTextThatLooksLikeADetailStaysText(t *testing.T) {
+	for _, h := range []trace.Hop{
+		{Kind: trace.KindNode, Summary: `"detail":{} {,`, Subject: trace.Subject{Name: `","detail":{},"x":"`}, Detail: trace.Detail{Rules: []trace.RuleStep{{Text: `{,"detail":{}<&>`}}}},
+		{Kind: trace.KindFilterChain}, {Kind: trace.KindApp}, {},
+	} {
+		text := String(&trace.Report{Hops: []trace.Hop{h}}, JSON)
+		var got trace.Report
+		if err := json.Unmarshal([]byte(text), &got); err != nil {
+			t.Fatalf("%v\n%s", err, text)
+		}
+		if g := got.Hops[0]; g.Summary != h.Summary || g.Subject != h.Subject || len(g.Detail.Rules) != len(h.Detail.Rules) || len(h.Detail.Rules) > 0 && g.Detail.Rules[0] != h.Detail.Rules[0] {
+			t.Errorf("%+v", g)
+		}
+		if strings.Contains(text, "u003c") {
+			t.Errorf("escaped for HTML:\n%s", text)
+		}
+	}
+}
+
 func TestAnEmptyReportHasArraysAndNoNull(t *testing.T) {
 	got := String(&trace.Report{Hops: []trace.Hop{{}}, Paths: []trace.Path{{}}, Findings: []trace.Finding{{}}}, JSON)
 	if strings.Contains(got, "null") {
