@@ -2,12 +2,14 @@ package envoyadmin
 
 import (
 	"net/netip"
+	"os"
 	"testing"
 
 	"github.com/hoptrail/hoptrail/envoyadmin/internal/scale"
 )
 
-// fiveThousand is a gateway's dump for 5 000 Services, 201 MB.
+// fiveThousand is a gateway's dump for 5 000 Services, 201 MB. HOPTRAIL_DUMP names
+// a file to write it to, for measuring whole programs.
 func fiveThousand(tb testing.TB) []byte {
 	tb.Helper()
 	data, err := scale.Grow(unzipped(tb, corpus+"/scale/gateway-1000.config_dump.json.gz"), 5)
@@ -16,6 +18,11 @@ func fiveThousand(tb testing.TB) []byte {
 	}
 	if len(data) < 200_000_000 {
 		tb.Fatalf("%d bytes", len(data))
+	}
+	if file := os.Getenv("HOPTRAIL_DUMP"); file != "" {
+		if err := os.WriteFile(file, data, 0o644); err != nil {
+			tb.Fatal(err)
+		}
 	}
 	return data
 }
