@@ -17,6 +17,10 @@ import (
 	"time"
 )
 
+// Two labs side by side are what two cores hold; the tests that look at the
+// machine or at the time are not among those that run so. lab/tui_test.go is
+// where the terminal UI is driven against a lab.
+//
 // These tests need root, the programs of `lab install` and tools of the
 // distribution. Where they are absent the tests skip and say why, unless
 // HOPTRAIL_REQUIRE names "lab".
@@ -231,8 +235,10 @@ func (c *expectCase) args() []string {
 var seeds = []string{"ingress-http", "ingress-lb", "ingress-tcp-mysql", "egress-direct", "egress-registry-only", "egress-gateway", "bookinfo"}
 
 func TestTheSeedWorldsTracedLiveGiveWhatIsExpected(t *testing.T) {
+	t.Parallel()
 	for _, name := range seeds {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			l := start(t, Config{World: world(t, "seed/"+name)})
 			probeKernel(t, l, name)
 			for _, c := range cases(t, "seed/"+name) {
@@ -428,6 +434,7 @@ func (l *Lab) service(t *testing.T, name, clusterIP string, port, nodePort int, 
 }
 
 func TestWhatIsPredictedHappens(t *testing.T) {
+	t.Parallel()
 	l := start(t, Config{World: world(t, "seed/ingress-lb")})
 	backend := func(node, pod, ip string) object {
 		return object{
@@ -520,6 +527,7 @@ func grant(t *testing.T, l *Lab, user string, roles ...string) {
 }
 
 func TestLimitedUsersGetWhatTheirRightsAllow(t *testing.T) {
+	t.Parallel()
 	users := []string{"nobody", "api", "logs", "proxies", "full", "three"}
 	l := start(t, Config{World: world(t, "seed/ingress-lb"), Users: users})
 	if err := l.Create(t.Context(), "clusterroles", []object{{
@@ -632,6 +640,7 @@ func TestLimitedUsersGetWhatTheirRightsAllow(t *testing.T) {
 }
 
 func TestACaptureAnswersOtherQuestionsToo(t *testing.T) {
+	t.Parallel()
 	l := start(t, Config{World: world(t, "seed/ingress-http")})
 	bin, err := hoptrail()
 	if err != nil {
@@ -666,6 +675,7 @@ func TestACaptureAnswersOtherQuestionsToo(t *testing.T) {
 }
 
 func TestKubectlFindsThePlugin(t *testing.T) {
+	t.Parallel()
 	kubectl, err := exec.LookPath("kubectl")
 	if err != nil {
 		t.Skip("no kubectl on this machine")
@@ -718,6 +728,7 @@ func TestKubectlFindsThePlugin(t *testing.T) {
 
 // TestReplicasThatDoNotAgreeAreBranches: one of two Pods of a gateway is behind.
 func TestReplicasThatDoNotAgreeAreBranches(t *testing.T) {
+	t.Parallel()
 	w := world(t, "seed/bookinfo")
 	const current, behind = "istio-system/istio-ingressgateway-6d8b7c9f5-8c4vn", "istio-system/istio-ingressgateway-6d8b7c9f5-j6lzq"
 	const dump = "proxies/" + behind + "/config_dump.json"
@@ -761,6 +772,7 @@ func TestReplicasThatDoNotAgreeAreBranches(t *testing.T) {
 }
 
 func TestAPodsNamesAreAskedOfTheClustersDNS(t *testing.T) {
+	t.Parallel()
 	l := start(t, Config{World: world(t, "seed/bookinfo"), Users: []string{"noexec"}})
 	grant(t, l, "noexec", "hoptrail-api", "hoptrail-portforward")
 	for _, c := range []struct{ user, basis, assumed string }{

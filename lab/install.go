@@ -44,12 +44,16 @@ func Install(ctx context.Context, source, bin string, log func(string, ...any)) 
 	minor, _, _ = strings.Cut(minor, ".")
 	const version = " -X k8s.io/component-base/version."
 	flags := "-ldflags=-s -w" + version + "gitVersion=" + KubernetesVersion + version + "gitMajor=" + major + version + "gitMinor=" + minor
+	var wanted []string
 	for _, name := range []string{"kube-proxy", "kube-apiserver"} {
-		if exists(bin, name) {
-			continue
+		if !exists(bin, name) {
+			wanted = append(wanted, "./"+name)
 		}
-		log("%s %s: building", name, KubernetesVersion)
-		if err := build(ctx, filepath.Join(source, "components"), nil, "build", flags, "-o", bin+"/", "./"+name); err != nil {
+	}
+	if len(wanted) > 0 {
+		// In one go: one is linked while the other is compiled.
+		log("%s %s: building", strings.ReplaceAll(strings.Join(wanted, " and "), "./", ""), KubernetesVersion)
+		if err := build(ctx, filepath.Join(source, "components"), nil, append([]string{"build", flags, "-o", bin + "/"}, wanted...)...); err != nil {
 			return err
 		}
 	}
