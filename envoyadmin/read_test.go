@@ -400,3 +400,39 @@ func TestAnUnknownTypeMattersOnlyWhereItCouldChangeTheVerdict(t *testing.T) {
 		}
 	}
 }
+
+func TestOnlyWhatACallTouchesIsDecoded(t *testing.T) {
+	other := `{"name":"y","domains":["y.test"],"routes":[{"match":{"prefix":"/"},"route":{"cluster":"b"}}]},`
+	dump := httpDump(`"filter_chains":[{"filter_chain_match":{"destination_port":81},"filters":[`+hcm("")+`]},{"filters":[`+hcm("")+`]}]`,
+		`{"name":"r","virtual_hosts":[`+other+`{"name":"x","domains":["x.test"],"routes":[{"match":{"prefix":"/"},"route":{"cluster":"a"}}]}]}`)
+	dump = strings.Replace(dump, `"static_listeners":[`, `"static_listeners":[{"listener":{"name":"far","address":{"socket_address":{"address":"0.0.0.0","port_value":90}},"filter_chains":[{"filters":[`+hcm("")+`]}]}},`, 1)
+	d := read(t, dump)
+	if o := d.Match(Call{Address: at80, Authority: "x.test"}).Outcomes[0]; o.Cluster != "a" {
+		t.Fatalf("%+v", o)
+	}
+	var got []string
+	for _, l := range d.listeners {
+		if l.parsed == nil {
+			continue
+		}
+		got = append(got, "listener "+l.name)
+		for _, c := range l.parsed.chains {
+			if c.body.config != nil {
+				got = append(got, c.title())
+			}
+		}
+	}
+	for _, r := range d.routes {
+		for _, h := range r.hosts {
+			if h.decoded != nil {
+				got = append(got, "host "+h.decoded.GetName())
+			}
+		}
+	}
+	for name := range d.cache.clusters {
+		got = append(got, "cluster "+name)
+	}
+	if want := []string{"listener l", "filter chain 1", "host x", "cluster a"}; !slices.Equal(got, want) {
+		t.Errorf("%v, want %v", got, want)
+	}
+}
