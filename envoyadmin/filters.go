@@ -406,8 +406,18 @@ func (r *run) tcp(w *way, p *tcpv3.TcpProxy, fromState string, step Step) {
 	}
 	send := sending{criteria: criteria, tunnel: p.GetTunnelingConfig().GetHostname()}
 	w.out.Extra.TunnelTo = send.tunnel
+	to := func(w *way, name string, s sending) {
+		if p.GetOnDemand() == nil || !r.d.has.clusters || r.d.hasCluster(name) {
+			r.forward(w, name, s)
+			return
+		}
+		w.out.Cluster = name
+		w.step(Step{Kind: KindCluster, Name: name, Why: "there is no cluster " + name + ": it is fetched on demand (ODCDS)", State: StateUnknown})
+		w.doubt("cluster %s is not in the dump and is fetched on demand (ODCDS) by the TCP proxy", name)
+		w.end()
+	}
 	if fromState != "" {
-		r.forward(w, fromState, send)
+		to(w, fromState, send)
 		return
 	}
 	if wc := p.GetWeightedClusters(); wc != nil && len(wc.GetClusters()) > 0 {
@@ -420,7 +430,7 @@ func (r *run) tcp(w *way, p *tcpv3.TcpProxy, fromState string, step Step) {
 			if m := wc.GetClusters()[i].GetMetadataMatch().GetFilterMetadata()["envoy.lb"].GetFields(); len(m) > 0 {
 				s.criteria = merge(criteria, m)
 			}
-			r.forward(n, list[i].Name, s)
+			to(n, list[i].Name, s)
 		})
 		return
 	}
@@ -431,7 +441,7 @@ func (r *run) tcp(w *way, p *tcpv3.TcpProxy, fromState string, step Step) {
 		w.end()
 		return
 	}
-	r.forward(w, p.GetCluster(), send)
+	to(w, p.GetCluster(), send)
 }
 
 // weighted goes on with each cluster of a weighted choice, as a way of its own.

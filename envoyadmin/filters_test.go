@@ -194,6 +194,15 @@ func TestNetworkFiltersSayWhatTheyMayRefuse(t *testing.T) {
 	}
 }
 
+func TestATCPProxyMayFetchItsClusterOnDemand(t *testing.T) {
+	for fields, want := range map[string]Verdict{`"cluster":"gone"`: Reject, `"cluster":"gone","on_demand":{"odcds_config":{"ads":{}}}`: Undetermined, `"cluster":"a","on_demand":{"odcds_config":{"ads":{}}}`: Forward} {
+		o := tcpOutcome(t, `"filter_chains":[{"filters":[`+netFilter("tcp_proxy.v3.TcpProxy", ","+fields)+`]}]`)
+		if o.Verdict != want || want == Undetermined && !strings.Contains(reasons(&o), "ODCDS") {
+			t.Errorf("%s: %s %q", fields, o.Verdict, o.Reasons)
+		}
+	}
+}
+
 func TestAChainThatEndsInNoTerminalFilterForwardsNothing(t *testing.T) {
 	if o := tcpOutcome(t, `"filter_chains":[{"filters":[`+netFilter("geoip.v3.Geoip", "")+`]}]`); o.Verdict != Undetermined || !strings.Contains(reasons(&o), "rejects such a listener") {
 		t.Errorf("%s %q", o.Verdict, o.Reasons)
