@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
@@ -415,6 +416,7 @@ func (r *run) act(w *way, o *route.Outcome, res *httpfilter.Result) {
 		r.noCluster(w, o.Cluster, or(o.Status, 503))
 	case route.Forward:
 		w.out.Request = &UpstreamRequest{Authority: o.Upstream.Authority, Path: o.Upstream.Path}
+		w.out.Routing = routing(o)
 		for _, h := range o.Upstream.Headers {
 			w.out.Extra.RequestHeaders = append(w.out.Extra.RequestHeaders, Header{h.Name, h.Value})
 		}
@@ -439,6 +441,50 @@ func (r *run) act(w *way, o *route.Outcome, res *httpfilter.Result) {
 		w.out.Cluster = o.Cluster
 	}
 	w.end()
+}
+
+// routing tells how the router treats what an outcome forwards. Defaults: a
+// timeout of 15 s, one retry where there is a policy, one internal redirect of 302.
+func routing(o *route.Outcome) *Routing {
+	p := &o.Policy
+	span := func(d time.Duration) string {
+		if d <= 0 {
+			return "none"
+		}
+		return d.String()
+	}
+	out := &Routing{
+		Timeout: span(p.Timeout), custom: o.Route.GetRoute().GetTimeout() != nil || p.Timeout != 15*time.Second,
+		Connect: p.ConnectTerminated, RequestHeaders: o.Upstream.Mutations, ResponseHeaders: o.Upstream.Response,
+	}
+	if p.IdleTimeout >= 0 {
+		out.IdleTimeout = span(p.IdleTimeout)
+	}
+	if p.MaxStreamDuration >= 0 {
+		out.MaxStreamDuration = span(p.MaxStreamDuration)
+	}
+	if r := p.Retry; r != nil {
+		out.Retries, out.RetryOn = p.Retries, r.GetRetryOn()
+		if t := r.GetPerTryTimeout(); t.AsDuration() > 0 {
+			out.PerTryTimeout = span(t.AsDuration())
+		}
+	}
+	for _, m := range p.Mirrors {
+		out.Mirrors = append(out.Mirrors, MirroredTo{m.Cluster, m.Percent})
+	}
+	if i := p.InternalRedirect; i != nil {
+		out.InternalRedirects = &InternalRedirect{Max: 1, Status: []uint32{302}}
+		if i.GetMaxInternalRedirects() != nil {
+			out.InternalRedirects.Max = i.GetMaxInternalRedirects().GetValue()
+		}
+		if len(i.GetRedirectResponseCodes()) > 0 {
+			out.InternalRedirects.Status = i.GetRedirectResponseCodes()
+		}
+	}
+	if p.Priority != corev3.RoutingPriority_DEFAULT {
+		out.Priority = strings.ToLower(p.Priority.String())
+	}
+	return out
 }
 
 func (r *run) amendRoute(w *way, words string) {

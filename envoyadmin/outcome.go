@@ -2,6 +2,8 @@ package envoyadmin
 
 import (
 	"encoding/json"
+	"fmt"
+	"strings"
 	"time"
 
 	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
@@ -57,6 +59,8 @@ type Outcome struct {
 	Steps       []Step           `json:"steps"`
 	NearMisses  []NearMiss       `json:"near_misses"`
 
+	Routing *Routing `json:"routing,omitempty"` // how the router treats what it forwards
+
 	Terminal string            `json:"terminal,omitempty"` // the terminal network filter's kind: http_connection_manager, tcp_proxy ...
 	Weighted []WeightedCluster `json:"weighted,omitempty"` // the candidates Cluster was chosen from
 	Hosts    []string          `json:"hosts,omitempty"`    // hosts and paths served, where a bare connection ends
@@ -90,6 +94,85 @@ type Endpoint struct {
 type UpstreamRequest struct {
 	Authority string `json:"authority"`
 	Path      string `json:"path"`
+}
+
+// Routing is how the router treats a request it forwards. Durations are as Go
+// prints them, defaults filled in; "none" is no limit.
+type Routing struct {
+	Timeout           string            `json:"timeout"`
+	IdleTimeout       string            `json:"idle_timeout,omitempty"` // empty: the connection manager's
+	MaxStreamDuration string            `json:"max_stream_duration,omitempty"`
+	Retries           uint32            `json:"retries,omitempty"` // at most
+	RetryOn           string            `json:"retry_on,omitempty"`
+	PerTryTimeout     string            `json:"per_try_timeout,omitempty"`
+	Mirrors           []MirroredTo      `json:"mirrors,omitempty"`
+	InternalRedirects *InternalRedirect `json:"internal_redirects,omitempty"` // followed by Envoy itself
+	Priority          string            `json:"priority,omitempty"`           // of the circuit breakers, where it is not default
+	Connect           bool              `json:"connect,omitempty"`            // a CONNECT ends here, and raw bytes go on
+	RequestHeaders    []string          `json:"request_headers,omitempty"`    // the changes made, in words, in order
+	ResponseHeaders   []string          `json:"response_headers,omitempty"`   // those that will be made to the answer
+
+	custom bool // the timeout is not Envoy's default
+}
+
+// MirroredTo is a cluster that gets a copy of some percent of the requests.
+type MirroredTo struct {
+	Cluster string  `json:"cluster"`
+	Percent float64 `json:"percent"`
+}
+
+// InternalRedirect is how often, and of which status, Envoy follows redirects of
+// the upstream itself.
+type InternalRedirect struct {
+	Max    uint32   `json:"max"`
+	Status []uint32 `json:"status"`
+}
+
+// Words tells what is not Envoy's default, one sentence a line.
+func (r *Routing) Words() []string {
+	if r == nil {
+		return nil
+	}
+	var out []string
+	var limits []string
+	if r.custom {
+		limits = append(limits, "timeout "+r.Timeout)
+	}
+	for _, l := range []struct{ name, value string }{{"idle timeout", r.IdleTimeout}, {"stream at most", r.MaxStreamDuration}} {
+		if l.value != "" {
+			limits = append(limits, l.name+" "+l.value)
+		}
+	}
+	if r.RetryOn != "" {
+		text := fmt.Sprintf("%d retries on %s", r.Retries, r.RetryOn)
+		if r.Retries == 1 {
+			text = "1 retry on " + r.RetryOn
+		}
+		if r.PerTryTimeout != "" {
+			text += ", each try " + r.PerTryTimeout
+		}
+		limits = append(limits, text)
+	}
+	if r.Priority != "" {
+		limits = append(limits, "priority "+r.Priority)
+	}
+	if len(limits) > 0 {
+		out = append(out, strings.Join(limits, "; "))
+	}
+	for _, m := range r.Mirrors {
+		out = append(out, fmt.Sprintf("%.4g %% mirrored to %s", m.Percent, m.Cluster))
+	}
+	if i := r.InternalRedirects; i != nil {
+		out = append(out, fmt.Sprintf("up to %d redirects of the upstream are followed (%s)", i.Max, strings.Trim(fmt.Sprint(i.Status), "[]")))
+	}
+	if r.Connect {
+		out = append(out, "the CONNECT ends here: raw bytes go on")
+	}
+	out = append(out, r.RequestHeaders...)
+	for _, h := range r.ResponseHeaders {
+		out = append(out, "in the answer, "+h)
+	}
+	return out
 }
 
 // Response is the answer Envoy gives itself.

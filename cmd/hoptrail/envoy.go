@@ -561,6 +561,9 @@ func writeStory(w io.Writer, c envoyadmin.Call, r envoyadmin.Result) {
 			}
 		}
 		line("  => %s", ending(o))
+		for _, words := range o.Routing.Words() {
+			line("     %s", words)
+		}
 		for _, reason := range o.Reasons {
 			line("     %s", reason)
 		}

@@ -88,6 +88,8 @@ type Upstream struct {
 	AutoHost bool
 	// Mutations lists the header changes in the order they are made.
 	Mutations []string
+	// Response lists the changes that will be made to the headers of the answer, in that order; values as configured.
+	Response []string
 }
 
 // Mirror is a cluster that gets a copy of the request.

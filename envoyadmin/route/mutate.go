@@ -112,6 +112,30 @@ func (m mutation) apply(h []matcher.Header, value func(string) (string, bool)) (
 	return h, log, unknown
 }
 
+// words says what a level changes, values as they are configured.
+func (m mutation) words() []string {
+	var out []string
+	for _, name := range m.remove {
+		out = append(out, m.from+" removes header "+strings.ToLower(name))
+	}
+	for _, o := range m.add {
+		name, value := strings.ToLower(o.GetHeader().GetKey()), o.GetHeader().GetValue()
+		shown, verb := matcher.Show(value), " adds header "
+		if matcher.Sensitive(name) {
+			shown = "(not shown)"
+		}
+		switch o.GetAppendAction() {
+		case corev3.HeaderValueOption_OVERWRITE_IF_EXISTS, corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD:
+			verb = " sets header "
+		}
+		if a := o.GetAppend(); a != nil && !a.GetValue() { //nolint:staticcheck // old configurations have it
+			verb = " sets header "
+		}
+		out = append(out, m.from+verb+name+": "+shown)
+	}
+	return out
+}
+
 // setHeader puts one value in place of all of a name.
 func setHeader(h []matcher.Header, name, value string) []matcher.Header {
 	i := slices.IndexFunc(h, func(x matcher.Header) bool { return strings.EqualFold(x.Name, name) })
@@ -149,6 +173,9 @@ func (t *Table) upstream(v *view, vh *routev3.VirtualHost, r *routev3.Route, wc 
 		}
 	}
 
+	for _, m := range t.levels(vh, r, wc, true) {
+		up.Response = append(up.Response, m.words()...)
+	}
 	if req.StrippedPort != "" && portStart(req.Authority) < 0 {
 		req.Authority += ":" + req.StrippedPort
 	}
