@@ -1,6 +1,9 @@
 package trace
 
-import "strings"
+import (
+	"fmt"
+	"strings"
+)
 
 // ht0001 names what could not be read and left a hop unknown.
 func ht0001(q *inquiry) {
@@ -12,11 +15,7 @@ func ht0001(q *inquiry) {
 		}
 		fix := []string{}
 		if e.Verb != "" {
-			where := ""
-			if e.Namespace != "" {
-				where = " in namespace " + e.Namespace
-			}
-			fix = append(fix, "grant the verb "+e.Verb+" on "+e.Resource+where+" (docs/rbac.yaml has the smallest roles)")
+			fix = append(fix, "grant the verb "+e.Verb+" on "+e.Resource+rbacRule(e)+" (docs/rbac.yaml has the smallest roles)")
 		}
 		if c := orElse(e.Command, e.Query.Command()); c != "" {
 			fix = append(fix, "this gives it: "+c)
@@ -32,4 +31,18 @@ func ht0001(q *inquiry) {
 			f.severity = SeverityInfo
 		}
 	})
+}
+
+// rbacRule is the rule of a Role or ClusterRole that gives the right that was
+// missing.
+func rbacRule(e *NotReadError) string {
+	where, kind, group := "", "ClusterRole", ""
+	if e.Namespace != "" {
+		where, kind = " in namespace "+e.Namespace, "Role"
+	}
+	plural, _, _ := strings.Cut(e.Resource, "/")
+	if name, g, ok := strings.Cut(e.Query.File, "."); ok && e.Query.Area == AreaCluster && name == plural {
+		group = g
+	}
+	return fmt.Sprintf("%s: the rule {apiGroups: [%q], resources: [%q], verbs: [%q]} of a %s", where, group, e.Resource, e.Verb, kind)
 }

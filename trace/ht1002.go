@@ -14,7 +14,7 @@ func ht1002(q *inquiry) {
 				fmt.Sprintf("kubectl -n %s get svc %s -o wide", s.service.Namespace, s.service.Name))
 			return
 		}
-		fix := []string{"kubectl get svc -A | grep NodePort\\|LoadBalancer   # the node ports there are"}
+		fix := []string{"kubectl get svc -A | grep -E 'NodePort|LoadBalancer'   # the node ports there are"}
 		services, err := q.cluster.Services(q.ctx, "")
 		q.refused(err)
 		for _, svc := range services {

@@ -49,8 +49,15 @@ func ht1005(q *inquiry) {
 			if known {
 				continue
 			}
-			f := q.report(n, fmt.Sprintf("the load balancer checks port %d of the nodes (annotation %s), which is no NodePort of Service %s/%s (%s): it finds every node down", port, a, svc.Namespace, svc.Name, strings.Join(ports, ", ")),
-				fmt.Sprintf("kubectl -n %s annotate svc %s --overwrite %s=%d", svc.Namespace, svc.Name, a, healthNodePort(svc)))
+			fix := []string{fmt.Sprintf("kubectl -n %s annotate svc %s --overwrite %s=%d", svc.Namespace, svc.Name, a, healthNodePort(svc))}
+			if statusNodePort(svc) == 0 && port >= 30000 && port <= 32767 && strings.Contains(printed(svc.Raw, "healthcheck-path", "health-check-path"), "healthz/ready") {
+				// What is asked for is the gateway's own health, which the other ports do not tell.
+				fix = []string{
+					fmt.Sprintf("give the Service the port that is checked: kubectl -n %s patch svc %s --type=json -p '[{\"op\":\"add\",\"path\":\"/spec/ports/-\",\"value\":{\"name\":\"status-port\",\"port\":%d,\"targetPort\":%d,\"nodePort\":%d}}]'", svc.Namespace, svc.Name, statusPort, statusPort, port),
+					"or check a port of it by TCP: " + fix[0],
+				}
+			}
+			f := q.report(n, fmt.Sprintf("the load balancer checks port %d of the nodes (annotation %s), which is no NodePort of Service %s/%s (%s): it finds every node down", port, a, svc.Namespace, svc.Name, strings.Join(ports, ", ")), fix...)
 			q.proof(f, Config, Query{Area: AreaCluster, File: "services", Select: Selector{Namespace: svc.Namespace, Name: svc.Name}}, fmt.Sprintf("%q: %q", a, value), value)
 		}
 	}, KindLoadBalancer)
@@ -59,10 +66,8 @@ func ht1005(q *inquiry) {
 // healthNodePort is the NodePort a health check should use: that of the gateway's
 // status port, else the first.
 func healthNodePort(svc *k8s.Service) int32 {
-	for _, p := range svc.Spec.Ports {
-		if p.Port == statusPort || p.Name == "status-port" {
-			return p.NodePort
-		}
+	if port := statusNodePort(svc); port != 0 {
+		return port
 	}
 	for _, p := range svc.Spec.Ports {
 		if p.NodePort != 0 {
@@ -70,4 +75,15 @@ func healthNodePort(svc *k8s.Service) int32 {
 		}
 	}
 	return svc.Spec.HealthCheckNodePort
+}
+
+// statusNodePort is the NodePort of the gateway's status port; 0 where the Service
+// does not have it.
+func statusNodePort(svc *k8s.Service) int32 {
+	for _, p := range svc.Spec.Ports {
+		if p.Port == statusPort || p.Name == "status-port" {
+			return p.NodePort
+		}
+	}
+	return 0
 }

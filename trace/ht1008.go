@@ -3,6 +3,7 @@ package trace
 import (
 	"fmt"
 
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"github.com/hoptrail/hoptrail/iptables"
@@ -22,8 +23,8 @@ func ht1008(q *inquiry) {
 		}
 		svc, name := s.service, s.port.TargetPort.StrVal
 		f := q.report(q.serviceHopOf(n), fmt.Sprintf("port %s of Service %s/%s has the targetPort %q, and no container of its Pods names a port so (%s): the port has no endpoint", orElse(s.port.Name, fmt.Sprint(s.port.Port)), svc.Namespace, svc.Name, name, have),
-			fmt.Sprintf("in Service %s/%s set targetPort to the number, or give the container port the name %q", svc.Namespace, svc.Name, name),
-			fmt.Sprintf("kubectl -n %s get pods -o jsonpath='{..ports}'", svc.Namespace))
+			fmt.Sprintf("in Service %s/%s set targetPort of port %d to the name or number of one of them, or give the container port the name %q", svc.Namespace, svc.Name, s.port.Port, name),
+			fmt.Sprintf("kubectl -n %s get pods -l %s -o jsonpath='{.items[*].spec.containers[*].ports}'", svc.Namespace, labels.Set(svc.Spec.Selector)))
 		q.proof(f, Config, Query{Area: AreaCluster, File: "services", Select: Selector{Namespace: svc.Namespace, Name: svc.Name}}, printed(svc.Raw, member("port", s.port.Port), member("targetPort", name)), name)
 		q.citeRules(f, n)
 		q.quoteSlices(f, s)

@@ -37,7 +37,7 @@ func ht2002(q *inquiry) {
 			return
 		}
 		found := q.report(n, fmt.Sprintf("node %s has %d unanswered conntrack entries for %s that lead to %s, which no Pod has any more: packets of those connections go nowhere until the entries end", n.hop.Subject.Name, len(lines), f.dst, gone),
-			fmt.Sprintf("on node %s: conntrack -D -p %s --dst-nat %s", n.hop.Subject.Name, f.proto, gone[:strings.LastIndex(gone, ":")]))
+			fmt.Sprintf("on node %s: conntrack -D -p %s --dst-nat %s", n.hop.Subject.Name, f.proto, strings.Trim(gone[:strings.LastIndex(gone, ":")], "[]")))
 		found.effect = Degraded
 		q.proof(found, Observed, ns.query("conntrack.txt"), strings.Join(lines, "\n"), gone)
 	}, KindNode)

@@ -31,7 +31,9 @@ func ht2004(q *inquiry) {
 			}
 			if dropped > 0 {
 				f := q.report(n, fmt.Sprintf("the connection table of node %s dropped %d new connections (and failed to insert %d): it was full", n.hop.Subject.Name, dropped, failed),
-					"raise the limit: sysctl net.netfilter.nf_conntrack_max, or kube-proxy's conntrack.maxPerCore", "conntrack -S   # watch drop and insert_failed")
+					fmt.Sprintf("on node %s: sysctl net.netfilter.nf_conntrack_count net.netfilter.nf_conntrack_max   # how full is it now?", n.hop.Subject.Name),
+					"raise the limit: conntrack.maxPerCore and conntrack.min of kube-proxy's configuration, which sets it at its start; until then sysctl -w net.netfilter.nf_conntrack_max on the node",
+					fmt.Sprintf("on node %s: conntrack -S   # watch drop and insert_failed", n.hop.Subject.Name))
 				f.effect = Degraded
 				q.quote(f, Observed, stats, "drop=")
 			}
@@ -41,7 +43,7 @@ func ht2004(q *inquiry) {
 			count, limit := sysctlValue(obs.Data, "net.netfilter.nf_conntrack_count"), sysctlValue(obs.Data, "net.netfilter.nf_conntrack_max")
 			if limit > 0 && count >= limit*95/100 {
 				f := q.report(n, fmt.Sprintf("the connection table of node %s holds %d of at most %d entries", n.hop.Subject.Name, count, limit),
-					fmt.Sprintf("sysctl -w net.netfilter.nf_conntrack_max=%d   # on the node, or kube-proxy's conntrack.maxPerCore", limit*2))
+					fmt.Sprintf("on node %s: sysctl -w net.netfilter.nf_conntrack_max=%d   # and conntrack.maxPerCore of kube-proxy's configuration, which sets it at its start", n.hop.Subject.Name, limit*2))
 				f.effect = Degraded
 				q.quote(f, Observed, sysctl, "nf_conntrack_")
 			}

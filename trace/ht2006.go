@@ -46,8 +46,7 @@ func ht2006(q *inquiry) {
 			what = append(what, "do not send to "+strings.Join(absent, ", ")+", which the EndpointSlices hold")
 		}
 		f := q.report(n, fmt.Sprintf("the rules of node %s for Service %s %s: kube-proxy there is stopped or behind", n.hop.Subject.Name, s, strings.Join(what, ", and ")),
-			fmt.Sprintf("kubectl -n kube-system get pods -o wide --field-selector spec.nodeName=%s -l k8s-app=kube-proxy, and its log", n.hop.Subject.Name),
-			"restart it: kubectl -n kube-system delete pod <kube-proxy of that node>")
+			kubeProxy(n.hop.Subject.Name)...)
 		for _, a := range stale {
 			q.quote(f, Config, ns.query(saveV4), "--to-destination "+a)
 		}
@@ -67,8 +66,7 @@ func ht2006(q *inquiry) {
 				continue
 			}
 			f := q.report(m, fmt.Sprintf("the rules of node %s translate %s to none of the endpoints of Service %s: kube-proxy there is stopped, behind, or its rules were taken out", m.hop.Subject.Name, n.facts.flow.dst, s),
-				fmt.Sprintf("kubectl -n kube-system get pods -o wide --field-selector spec.nodeName=%s -l k8s-app=kube-proxy, and its log", m.hop.Subject.Name),
-				fmt.Sprintf("on node %s: iptables-save -t nat | grep -F %s", m.hop.Subject.Name, Quote(s.String())))
+				append(kubeProxy(m.hop.Subject.Name), fmt.Sprintf("on node %s: iptables-save -t nat | grep -F %s", m.hop.Subject.Name, Quote(s.String())))...)
 			q.quoteOtherNodes(f, m, s)
 		}
 	}, KindService, KindApp)
@@ -84,11 +82,20 @@ func ht2006(q *inquiry) {
 				}
 				f := q.report(n, fmt.Sprintf("%s to %s, which no Pod has", who, to.facts.flow.dst),
 					fmt.Sprintf("kubectl get pods -A -o wide | grep -F %s   # is it really gone?", Quote(to.facts.flow.dst.Addr().String())),
-					"kubectl -n kube-system logs of kube-proxy and of kube-controller-manager: who keeps the endpoint?")
+					kubeProxy(n.hop.Subject.Name)[0], "kubectl -n kube-system logs -l component=kube-controller-manager --tail=200 | grep -i endpointslice   # who keeps the endpoint?")
 				q.quote(f, Config, n.facts.netns.query(saveV4), "--to-destination "+to.facts.flow.dst.String())
 			}
 		}
 	}, KindNode)
+}
+
+// kubeProxy are the commands that show and restart the kube-proxy of a node.
+func kubeProxy(node string) []string {
+	which := "-l k8s-app=kube-proxy --field-selector spec.nodeName=" + Quote(node)
+	return []string{
+		"kubectl -n kube-system logs --tail=50 $(kubectl -n kube-system get pods " + which + " -o name)",
+		"restart it: kubectl -n kube-system delete pods " + which,
+	}
 }
 
 // nearFirst says whether the Service asks for endpoints near the client, so that

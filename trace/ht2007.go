@@ -37,7 +37,7 @@ func ht2007(q *inquiry) {
 
 // denied says whether a NetworkPolicy keeps the packet from the hop's Pod.
 func denied(n *node) bool {
-	return n.hop.Kind == KindPod && slices.ContainsFunc(n.facts.policies, func(v k8s.PolicyVerdict) bool { return v.State == k8s.PolicyDenied })
+	return slices.ContainsFunc(n.facts.policies, func(v k8s.PolicyVerdict) bool { return v.State == k8s.PolicyDenied })
 }
 
 func lastChain(o iptables.Outcome) string {

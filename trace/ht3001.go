@@ -1,6 +1,7 @@
 package trace
 
 import (
+	"encoding/json"
 	"fmt"
 
 	"k8s.io/apimachinery/pkg/labels"
@@ -28,7 +29,7 @@ func ht3001(q *inquiry) {
 				}
 				want := labels.Set(g.Spec.GetSelector()).String()
 				f := q.report(n, fmt.Sprintf("nothing listens on port %d of %s: Gateway %s/%s, which has a server on port %d, selects %s, and no Pod has those labels (%s has %s)", n.facts.flow.dst.Port(), p.ref, g.Namespace, g.Name, s.port.Port, want, p.ref, relevantLabels(p.obj.Labels, g.Spec.GetSelector())),
-					fmt.Sprintf("in Gateway %s/%s set spec.selector to the labels of the gateway's Pods: %s", g.Namespace, g.Name, relevantLabels(p.obj.Labels, g.Spec.GetSelector())),
+					fmt.Sprintf("set spec.selector to the labels of the gateway's Pods: kubectl -n %s patch gateways.networking.istio.io %s --type=merge -p '{\"spec\":{\"selector\":%s}}'", g.Namespace, g.Name, selectorJSON(p.obj.Labels, g.Spec.GetSelector())),
 					fmt.Sprintf("kubectl get pods -A -l %s   # shows none", want))
 				q.written(f, &g.Meta, "selector", want)
 				q.proof(f, Config, Query{Area: AreaCluster, File: "pods", Select: Selector{Namespace: p.ref.namespace, Name: p.ref.name}}, jsonLabels(p.obj.Labels), "")
@@ -78,4 +79,30 @@ func jsonLabels(l map[string]string) string {
 		out += fmt.Sprintf("    %q: %q,\n", k, l[k])
 	}
 	return out + "}"
+}
+
+// selectorJSON is a selector by the keys of one that matches nothing, with the
+// values the Pod has; keys that it does not have are taken out.
+func selectorJSON(have, selector map[string]string) string {
+	out := map[string]any{}
+	kept := false
+	for k := range selector {
+		out[k] = nil
+		if v, ok := have[k]; ok {
+			out[k], kept = v, true
+		}
+	}
+	if !kept {
+		for _, k := range []string{"istio", "app.kubernetes.io/name", "app"} {
+			if v := have[k]; v != "" {
+				out[k] = v
+				break
+			}
+		}
+	}
+	text, err := json.Marshal(out)
+	if err != nil {
+		return "{}"
+	}
+	return string(text)
 }

@@ -42,7 +42,7 @@ func ht3002(q *inquiry) {
 			return
 		}
 		f := q.report(n, fmt.Sprintf("port %d of Service %s/%s has the targetPort %s: the gateway gets no listener on a port below 1024, and nothing listens there", s.port.Port, svc.Namespace, svc.Name, s.port.TargetPort.String()),
-			fmt.Sprintf("in Service %s/%s set targetPort of port %d to %d", svc.Namespace, svc.Name, s.port.Port, 8000+int(s.port.Port)%1000),
+			fmt.Sprintf("kubectl -n %s patch svc %s -p '{\"spec\":{\"ports\":[{\"port\":%d,\"targetPort\":%d}]}}'", svc.Namespace, svc.Name, s.port.Port, 8000+int(s.port.Port)%1000),
 			"or let the Pod bind privileged ports (NET_BIND_SERVICE, or sysctl net.ipv4.ip_unprivileged_port_start=0)")
 		q.proof(f, Config, Query{Area: AreaCluster, File: "services", Select: Selector{Namespace: svc.Namespace, Name: svc.Name}}, printed(svc.Raw, member("port", s.port.Port), member("targetPort", s.port.TargetPort)), "targetPort")
 	}, KindListener)

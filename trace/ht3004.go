@@ -40,7 +40,7 @@ func ht3004(q *inquiry) {
 		at := q.listenerHop(n)
 		older, younger := claim[0], claim[len(claim)-1]
 		f := q.report(at, fmt.Sprintf("Gateways %s/%s and %s/%s both have a server for %s on port %d; Istio keeps the older one's (%s/%s), whose route table %s has no route of the VirtualService that binds to the other", older.Namespace, older.Name, younger.Namespace, younger.Name, host, s.port.Port, older.Namespace, older.Name, n.facts.outcome.RouteConfig),
-			fmt.Sprintf("take %s out of one of the two, or merge them: bind the VirtualService to %s/%s", host, older.Namespace, older.Name))
+			fmt.Sprintf("take %s out of one of the two, or bind %s to %s/%s too (spec.gateways)", host, q.virtualServicesNamed(n, host), older.Namespace, older.Name))
 		for _, g := range claim {
 			q.written(f, &g.Meta, "servers", host)
 		}

@@ -83,7 +83,7 @@ func (q *inquiry) missingSecret(n *node, name string) {
 	notRead := q.refused(err)
 	n.hop.settle(Fail, "the certificate "+name+" was never supplied: the handshake fails")
 	detail := fmt.Sprintf("the chain's certificate %s was never supplied to %s (it is still warming)", name, n.facts.proxy.pod)
-	fix := []string{fmt.Sprintf("kubectl -n %s create secret tls %s --cert=... --key=...", ns, credential)}
+	fix := []string{fmt.Sprintf("kubectl -n %s create secret tls %s --cert=server.crt --key=server.key", ns, credential)}
 	here := slices.ContainsFunc(secrets, func(s *k8s.Secret) bool { return s.Namespace == ns })
 	switch {
 	case notRead != nil:
@@ -118,5 +118,5 @@ func (q *inquiry) secretCommand(name, namespace string) string {
 	if i := strings.LastIndexByte(credential, '/'); i >= 0 {
 		namespace, credential = credential[:i], credential[i+1:]
 	}
-	return fmt.Sprintf("kubectl -n %s create secret tls %s --cert=... --key=... --dry-run=client -o yaml | kubectl apply -f -", namespace, credential)
+	return fmt.Sprintf("kubectl -n %s create secret tls %s --cert=server.crt --key=server.key --dry-run=client -o yaml | kubectl apply -f -", namespace, credential)
 }

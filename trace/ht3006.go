@@ -2,6 +2,8 @@ package trace
 
 import (
 	"fmt"
+	"strconv"
+	"strings"
 
 	"github.com/hoptrail/hoptrail/envoyadmin"
 )
@@ -17,10 +19,10 @@ func ht3006(q *inquiry) {
 		switch {
 		case f.tls == "none" && (o.Error == envoyadmin.NoFilterChain && wantsTLS(o) || o.Error == envoyadmin.TLSRequired):
 			q.report(n, fmt.Sprintf("the client speaks plain text to %s, where every filter chain wants TLS", f.dst),
-				"ask with https://, or use the port of the plain server")
+				q.otherScheme("https"), "or use the port of the plain server")
 		case f.tls != "none" && o.Error != envoyadmin.NoFilterChain && !o.Extra.DownstreamTLS && o.Terminal == "http_connection_manager":
 			q.report(q.listenerHop(n), fmt.Sprintf("the client speaks TLS to %s, where plain HTTP is served: the proxy takes the handshake for a broken request (400, DPE http1.codec_error), the client sees 'wrong version number'", f.dst),
-				"ask with http://, or use the port of the TLS server")
+				q.otherScheme("http"), "or use the port of the TLS server")
 		}
 	}, KindListener, KindFilterChain, KindFilter, KindRoute)
 }
@@ -33,4 +35,20 @@ func wantsTLS(o *envoyadmin.Outcome) bool {
 		}
 	}
 	return false
+}
+
+// otherScheme is what to ask for with the other scheme at the same place.
+func (q *inquiry) otherScheme(scheme string) string {
+	t := q.target
+	if !t.HTTP() {
+		return "speak " + map[string]string{"http": "plain text", "https": "TLS"}[scheme] + " there"
+	}
+	host := t.Host
+	if strings.Contains(host, ":") {
+		host = "[" + host + "]"
+	}
+	if t.Port != defaultPorts[scheme] {
+		host += ":" + strconv.Itoa(t.Port)
+	}
+	return "ask for " + scheme + "://" + host + t.Path
 }

@@ -21,10 +21,10 @@ func ht3007(q *inquiry) {
 		switch {
 		case value != "" && !listens && len(o.Extra.Listener) > 0:
 			detail = fmt.Sprintf("the load balancer of Service %s speaks the PROXY protocol (annotation %s), and listener %s does not expect it: its header is taken for the request", s, annotation, o.Listener)
-			fix = "add the proxy_protocol listener filter (meshConfig defaultConfig.gatewayTopology.proxyProtocol: {}), or drop the annotation"
+			fix = fmt.Sprintf("let the gateway expect it: the Pod annotation proxy.istio.io/config: '{\"gatewayTopology\": {\"proxyProtocol\": {}}}'; or let the load balancer stop: kubectl -n %s annotate svc %s %s-", s.service.Namespace, s.service.Name, annotation)
 		case value == "" && listens:
 			detail = fmt.Sprintf("listener %s expects the PROXY protocol, and nothing says that the load balancer of Service %s speaks it", o.Listener, s)
-			fix = "set the load balancer's PROXY protocol annotation, or drop the listener filter (gatewayTopology.proxyProtocol)"
+			fix = fmt.Sprintf("let the load balancer speak it (on AWS: kubectl -n %s annotate svc %s '%s=*'), or take gatewayTopology.proxyProtocol out of the gateway's proxy.istio.io/config", s.service.Namespace, s.service.Name, annotation)
 		default:
 			return
 		}

@@ -10,13 +10,17 @@ func ht4001(q *inquiry) {
 			return
 		}
 		detail := "no virtual host of " + o.RouteConfig + " takes the host " + n.facts.flow.authority
-		fix := []string{"add " + n.facts.flow.authority + " to the hosts of the Gateway and of the VirtualService that should serve it"}
+		nearest := ""
 		for _, m := range n.hop.Detail.NearMisses {
 			if m.Kind == "virtual_host" {
 				detail += "; the nearest is " + m.Name
-				fix = append(fix, "or ask for "+m.Name)
+				nearest = bare(m.Name)
 				break
 			}
+		}
+		fix := []string{q.hostWanted(n, nearest)}
+		if nearest != "" {
+			fix = append(fix, "or ask for "+nearest)
 		}
 		q.report(n, detail, fix...)
 	}, KindRoute)

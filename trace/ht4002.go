@@ -21,7 +21,7 @@ func ht4002(q *inquiry) {
 			fix = append(fix, "add a match for this request to "+owner)
 		}
 		if len(fix) == 0 {
-			fix = append(fix, "add a match for this request to the VirtualService of "+o.VirtualHost)
+			fix = append(fix, "add a match for this request to "+q.virtualServicesNamed(n, o.VirtualHost))
 		}
 		q.report(n, detail, fix...)
 	}, KindRoute)

@@ -30,7 +30,7 @@ func ht4005(q *inquiry) {
 		}
 		n.hop.settle(Fail, "a redirect to the URL that was asked for: a loop")
 		f := q.report(n, fmt.Sprintf("%d to %s, which is the URL asked for: the client comes back the same way for ever. TLS ends before this proxy, which sees plain HTTP and redirects it to https", o.Response.Status, o.Response.Location),
-			"drop httpsRedirect from the Gateway's server (tls.httpsRedirect: true), and redirect at the load balancer, or",
+			"drop tls.httpsRedirect from "+q.redirecting(n)+", and redirect at the load balancer, or",
 			"let the proxy trust x-forwarded-proto of the load balancer (meshConfig gatewayTopology.numTrustedProxies), or pass TLS through to the gateway")
 		if n.facts.pod != nil {
 			for _, g := range q.gatewaysOf(n.facts.pod) {

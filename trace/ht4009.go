@@ -22,7 +22,7 @@ func ht4009(q *inquiry) {
 		case n.hop.Kind == KindRoute && o.Verdict == envoyadmin.DirectResponse && o.VirtualHost != "block_all":
 			n.hop.settle(Fail, fmt.Sprintf("the route answers %d itself", o.Response.Status))
 			q.report(n, fmt.Sprintf("route %s%s answers %d itself; the request goes no further", orElse(o.Route, n.hop.Detail.Match), by, o.Response.Status),
-				"take the direct response out of the route, if the application should answer")
+				"take directResponse out of the route"+by+", if the application should answer"+edit(n.hop.Detail.Owner))
 		case n.hop.Kind == KindRoute && o.Verdict == envoyadmin.Redirect:
 			n.hop.settle(Fail, fmt.Sprintf("the route answers with a redirect to %s", o.Response.Location))
 			q.report(n, fmt.Sprintf("route %s%s answers %d and sends the client to %s", orElse(o.Route, orElse(n.hop.Detail.Match, o.VirtualHost)), by, o.Response.Status, o.Response.Location),

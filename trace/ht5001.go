@@ -28,11 +28,11 @@ func ht5001(q *inquiry) {
 				detail += fmt.Sprintf(": there is no Service %s", c.host)
 				if near := k8s.Nearest(c.host, q.serviceHosts()); near != "" {
 					detail += "; the nearest is " + near
-					fix = append(fix, fmt.Sprintf("in %s set destination.host to %s", ownerOf(n, "the VirtualService"), near))
+					fix = append(fix, fmt.Sprintf("in %s set destination.host to %s", routeOwner(n, "the VirtualService"), near))
 				}
 			case svc.PortFor(uint16(c.port), "tcp") == nil:
 				detail += fmt.Sprintf(": Service %s/%s has no port %d, it has %s", svc.Namespace, svc.Name, c.port, portList(svc))
-				fix = append(fix, fmt.Sprintf("in %s set destination.port.number to a port of the Service: %s", ownerOf(n, "the VirtualService"), portList(svc)))
+				fix = append(fix, fmt.Sprintf("in %s set destination.port.number to a port of the Service: %s", routeOwner(n, "the VirtualService"), portList(svc)))
 			case c.subset != "":
 				detail += fmt.Sprintf(": no DestinationRule for %s defines the subset %s that this proxy sees", c.host, c.subset)
 				fix = append(fix, fmt.Sprintf("define subset %s in a DestinationRule for %s", c.subset, c.host))
@@ -54,17 +54,18 @@ func (q *inquiry) serviceHosts() []string {
 	return out
 }
 
-// ownerOf is the resource that the hop, or the route before it, comes from.
-func ownerOf(n *node, otherwise string) string {
-	if len(n.hop.Detail.Owner) > 0 {
-		return n.hop.Detail.Owner[0]
-	}
+// routeOwner is the VirtualService, or other resource, that the route by which the
+// request came to the hop is written in.
+func routeOwner(n *node, otherwise string) string {
 	if o := n.facts.outcome; o != nil {
 		for _, s := range o.Steps {
 			if s.Kind == envoyadmin.KindRoute && len(s.Owner) > 0 {
 				return s.Owner[0]
 			}
 		}
+	}
+	if n.hop.Kind == KindRoute && len(n.hop.Detail.Owner) > 0 {
+		return n.hop.Detail.Owner[0]
 	}
 	return otherwise
 }

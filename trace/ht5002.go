@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"k8s.io/apimachinery/pkg/labels"
+
+	"github.com/hoptrail/hoptrail/k8s"
 )
 
 // ht5002 names a cluster that has no endpoint at all.
@@ -31,8 +33,14 @@ func ht5002(q *inquiry) {
 			switch {
 			case len(pods) == 0:
 				f.detail += fmt.Sprintf(": the selector %s of Service %s/%s matches no Pod", selector, svc.Namespace, svc.Name)
-				if near := q.nearLabels(svc.Namespace, svc.Spec.Selector); near != "" {
-					f.detail += "; there are Pods with " + near
+				near := q.nearLabels(svc.Namespace, svc.Spec.Selector)
+				if len(near) > 0 {
+					f.detail += "; there are Pods with " + strings.Join(near, ", ")
+				}
+				for _, k := range sortedKeys(svc.Spec.Selector) {
+					if key, v, ok := strings.Cut(k8s.Nearest(k+"="+svc.Spec.Selector[k], near), "="); ok && key == k {
+						fix = append(fix, fmt.Sprintf("if that was meant: kubectl -n %s patch svc %s -p '{\"spec\":{\"selector\":{%q:%q}}}'", svc.Namespace, svc.Name, k, v))
+					}
 				}
 				fix = append(fix, fmt.Sprintf("kubectl -n %s get pods --show-labels   # against the selector %s", svc.Namespace, selector))
 			case c.subset != "":
@@ -68,7 +76,7 @@ func ht5002(q *inquiry) {
 
 // nearLabels are the values that Pods of the namespace have for the keys of a
 // selector that matches none.
-func (q *inquiry) nearLabels(namespace string, selector map[string]string) string {
+func (q *inquiry) nearLabels(namespace string, selector map[string]string) []string {
 	pods, err := q.cluster.Pods(q.ctx, namespace)
 	q.refused(err)
 	var out []string
@@ -82,7 +90,7 @@ func (q *inquiry) nearLabels(namespace string, selector map[string]string) strin
 	if len(out) > 5 {
 		out = out[:5]
 	}
-	return strings.Join(out, ", ")
+	return out
 }
 
 // quoteNoEndpoints quotes the rule by which a node that was read refuses the

@@ -35,8 +35,8 @@ func ht5003(q *inquiry) {
 		}
 		total := len(n.facts.outcome.Endpoints)
 		f := q.report(n, fmt.Sprintf("%d of %d endpoints of %s are out: %s", len(nodes), total, n.facts.outcome.Cluster, strings.Join(addrs, ", ")),
-			"look at what the application answered before: kubectl logs of the Pods, and the 5xx lines of the proxy's access log",
-			"an ejection ends by itself after outlierDetection.baseEjectionTime times the number of ejections")
+			q.whatItAnswered(nodes)...)
+		f.fix = append(f.fix, "an ejection ends by itself after outlierDetection.baseEjectionTime times the number of ejections")
 		if len(nodes) < total {
 			f.severity = SeverityWarning
 		}
@@ -64,4 +64,18 @@ func leadsToReadyPod(n *node) bool {
 		ready, _ := p.obj.Ready()
 		return ready
 	})
+}
+
+// whatItAnswered are the commands that show what the Pods behind the endpoints
+// answered before.
+func (q *inquiry) whatItAnswered(nodes []*node) []string {
+	const most = 3
+	var out []string
+	for _, n := range nodes {
+		if p := q.podAt(n.facts.endpoint.Address); p != nil && len(out) < most {
+			out = append(out, fmt.Sprintf("kubectl -n %s logs %s --since=15m   # what it answered before it was taken out", p.ref.namespace, p.ref.name))
+		}
+	}
+	p := nodes[0].facts.proxy.pod
+	return append(out, fmt.Sprintf("kubectl -n %s logs %s -c %s --since=15m | grep -F %s   # the lines with 5xx", p.namespace, p.name, nodes[0].facts.pod.proxy.Container, Quote(nodes[0].facts.endpoint.Address)))
 }

@@ -15,7 +15,7 @@ func ht5006(q *inquiry) {
 			timeout = "the route's timeout of " + o.Extra.Timeout.String()
 		}
 		f := q.report(n, fmt.Sprintf("%d of %d requests of this path ended at %s with UT: the upstream took longer than %s (the latest: %s)", len(lines), all, p.pod, timeout, lines[len(lines)-1].Duration()),
-			"set http[].timeout in "+ownerOf(n, "the VirtualService")+" to what the application needs, or find out why it is slow")
+			"set http[].timeout in "+routeOwner(n, "the VirtualService")+" to what the application needs, or find out why it is slow")
 		f.effect = Degraded
 		if len(lines) == all {
 			f.effect = Unreachable

@@ -31,7 +31,7 @@ func ht5007(q *inquiry) {
 		}
 		f := q.report(at, fmt.Sprintf("%d of %d requests of this path ended at %s with UC within %s on a reused connection: the application closes idle connections before the proxy does", len(races), all, p.pod, raceWindow),
 			"make the application's keep-alive timeout longer than the proxy's idle timeout (1 h by default), or",
-			"set trafficPolicy.connectionPool.http.idleTimeout of the DestinationRule below the application's timeout, and retry on reset (retries.retryOn: reset,connect-failure)")
+			"set trafficPolicy.connectionPool.http.idleTimeout in "+q.ruleFor(n)+" below the application's timeout, and retry on reset (retries.retryOn: reset,connect-failure)")
 		f.effect = Degraded
 		q.proofLines(f, p, races, "connection_termination")
 	}, "UC")

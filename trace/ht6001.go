@@ -23,7 +23,7 @@ func ht6001(q *inquiry) {
 		at := q.clusterHop(n)
 		at.hop.settle(Fail, "mutual TLS to a Pod without a sidecar: the handshake fails")
 		f := q.report(at, fmt.Sprintf("%s speaks mutual TLS to %s, and Pod %s has no sidecar that would answer it", n.facts.proxy.pod, e.Address, p.ref),
-			fmt.Sprintf("inject a sidecar into %s, or set trafficPolicy.tls.mode: DISABLE in the DestinationRule for %s (without a rule Istio finds out by itself)", p.ref, orElse(c.host, n.facts.outcome.Cluster)))
+			fmt.Sprintf("inject a sidecar into %s, or set trafficPolicy.tls.mode: DISABLE in %s (without tls there Istio finds out by itself)", p.ref, q.ruleFor(n)))
 		if rule, err := q.destinationRule(n.facts.pod.ref.namespace, c.host); q.refused(err) == nil && rule != nil {
 			q.written(f, &rule.Meta, "trafficPolicy", "ISTIO_MUTUAL")
 		}

@@ -61,7 +61,7 @@ func ht6004(q *inquiry) {
 		}
 		n.hop.settle(Fail, "an HTTP connection manager stands before "+what)
 		f := q.report(n, fmt.Sprintf("port %d of Service %s/%s is named %s, so the sidecar speaks HTTP there; %s is not HTTP, and its server speaks first: both sides wait", port, s.service.Namespace, s.service.Name, s.port.Name, what),
-			fmt.Sprintf("in Service %s/%s name the port tcp-%s, or set appProtocol: tcp", s.service.Namespace, s.service.Name, strings.TrimPrefix(s.port.Name, prefix+"-")))
+			fmt.Sprintf("kubectl -n %s patch svc %s -p '{\"spec\":{\"ports\":[{\"port\":%d,\"appProtocol\":\"tcp\"}]}}'   # or name the port tcp-%s", s.service.Namespace, s.service.Name, s.port.Port, strings.TrimPrefix(s.port.Name, prefix+"-")))
 		q.proof(f, Config, Query{Area: AreaCluster, File: "services", Select: Selector{Namespace: s.service.Namespace, Name: s.service.Name}}, printed(s.service.Raw, member("name", s.port.Name), member("port", s.port.Port)), s.port.Name)
 	}, KindListener)
 }

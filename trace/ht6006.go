@@ -46,13 +46,13 @@ func ht6006(q *inquiry) {
 			detail, fix = "the external authorizer refuses the request: "+n.hop.Why, "look at the authorizer's own log"
 		case jwt:
 			detail = "the token is refused: " + n.hop.Why
-			fix = "get a token of " + strings.Join(issuers, ", ") + "; look at its iss, aud and exp: jwt decode, or cut -d. -f2 | base64 -d"
+			fix = "get a token of " + strings.Join(issuers, ", ") + "; what it says (iss, aud, exp) is its second part: printf %s \"$TOKEN\" | cut -d. -f2 | base64 -d"
 		case token:
 			detail = "the token gives no principal that AuthorizationPolicy " + strings.Join(wants, ", ") + " allows"
 			fix = "look at the token's iss and sub against requestPrincipals"
 		default:
 			detail = fmt.Sprintf("the request carries no token, and AuthorizationPolicy %s allows only requests with one (requestPrincipals)", strings.Join(wants, ", "))
-			fix = "send a token of " + strings.Join(issuers, ", ") + ": -H 'Authorization: Bearer ...'"
+			fix = "send a token of " + strings.Join(issuers, ", ") + " as a bearer token in the header authorization"
 		}
 		f := q.report(n, detail, fix)
 		f.same = q.workload(n) + o.Details

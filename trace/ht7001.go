@@ -1,5 +1,10 @@
 package trace
 
+import (
+	"fmt"
+	"strings"
+)
+
 // ht7001 names traffic that the mesh drops because it knows no such destination
 // (outboundTrafficPolicy REGISTRY_ONLY).
 func ht7001(q *inquiry) {
@@ -20,10 +25,24 @@ func ht7001(q *inquiry) {
 		}
 		n.hop.settle(Fail, "the sidecar knows no destination "+what+" and the mesh allows only registered ones")
 		found := q.report(n, "the sidecar of "+n.facts.pod.ref.String()+" has no Service or ServiceEntry for "+what+"; outboundTrafficPolicy REGISTRY_ONLY drops what is not registered",
-			"add a ServiceEntry for "+what+" (hosts, ports, resolution), exported to namespace "+n.facts.pod.ref.namespace,
+			q.serviceEntryFor(f, n.facts.pod.ref.namespace),
 			"kubectl -n istio-system get cm istio -o jsonpath='{.data.mesh}' | grep -A2 outboundTrafficPolicy")
 		if blockAll { // Istio's answer for all of the port: the sidecar's, not a route's
 			found.inside = q.listenerHop(n)
 		}
 	})
+}
+
+// serviceEntryFor is the ServiceEntry that would register what is asked for.
+func (q *inquiry) serviceEntryFor(f flow, namespace string) string {
+	host, protocol, spec := hostOf(f), "HTTP", "resolution: DNS"
+	switch {
+	case f.app == "tcp" && f.sni != "":
+		host, protocol = f.sni, "TLS"
+	case f.tls != "none" && f.app != "tcp":
+		protocol = "HTTPS"
+	case f.app == "tcp":
+		host, protocol, spec = "NAME", "TCP", fmt.Sprintf("addresses: [%s], resolution: STATIC, endpoints: [{address: %s}]", f.dst.Addr(), f.dst.Addr())
+	}
+	return fmt.Sprintf("add a ServiceEntry to namespace %s with spec: {hosts: [%s], location: MESH_EXTERNAL, %s, ports: [{number: %d, name: %s, protocol: %s}]}", namespace, host, spec, f.dst.Port(), strings.ToLower(protocol), protocol)
 }

@@ -15,6 +15,6 @@ func ht7002(q *inquiry) {
 		}
 		f := n.facts.flow
 		q.report(n, fmt.Sprintf("no ServiceEntry describes %s: the sidecar of %s passes the connection straight through, without routes, mTLS or policies", f.dst, n.facts.pod.ref),
-			"if it should be governed, add a ServiceEntry with its address and port; look at addresses and resolution of the one that was meant to")
+			"if it should be governed: "+q.serviceEntryFor(f, n.facts.pod.ref.namespace), "or look at addresses and resolution of the one that was meant to")
 	}, KindCluster)
 }

@@ -42,7 +42,7 @@ func ht7003(q *inquiry) {
 				why = "the sidecar did not take it: its configuration may be behind"
 			}
 			found := q.report(n, fmt.Sprintf("VirtualService %s/%s sends %s through the egress gateway (cluster %s), and the sidecar of %s goes straight out by %s: %s", vs.Namespace, vs.Name, strings.Join(vs.Spec.GetHosts(), ", "), wanted, n.facts.pod.ref, o.Cluster, why),
-				fmt.Sprintf("mend the match (destinationSubnets, port) or exportTo of VirtualService %s/%s", vs.Namespace, vs.Name),
+				mendMatch(vs, why, f, n.facts.pod.ref.namespace),
 				"istioctl proxy-status   # is the sidecar's LDS SYNCED?")
 			found.effect = Degraded
 			q.written(found, &vs.Meta, "tcp", "destinationSubnets")
@@ -51,6 +51,19 @@ func ht7003(q *inquiry) {
 			return
 		}
 	}, KindCluster)
+}
+
+// mendMatch says what to change in the VirtualService so that it takes the flow.
+func mendMatch(vs *k8s.VirtualService, why string, f flow, namespace string) string {
+	switch {
+	case strings.HasPrefix(why, "it is exported"):
+		return fmt.Sprintf("add %q to spec.exportTo of %s, or move it to namespace %s", namespace, vs.Ref(), namespace)
+	case strings.Contains(why, "destinationSubnets"):
+		return fmt.Sprintf("in %s set tcp[].match[].destinationSubnets of the match for mesh to %q", vs.Ref(), netip.PrefixFrom(f.dst.Addr(), f.dst.Addr().BitLen()))
+	case strings.Contains(why, "match is for port"):
+		return fmt.Sprintf("in %s set tcp[].match[].port of the match for mesh to %d", vs.Ref(), f.dst.Port())
+	}
+	return "look at why the sidecar did not take " + vs.Ref().String() + ": istioctl analyze -n " + Quote(vs.Namespace)
 }
 
 // throughGateway says whether the way on from n passes a gateway's Pod.

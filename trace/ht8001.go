@@ -2,6 +2,7 @@ package trace
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -26,7 +27,12 @@ func ht8001(q *inquiry) {
 		if len(ports) > 0 {
 			detail += "; its sockets are " + strings.Join(ports, ", ")
 		}
-		f := q.report(n, detail, fix+", or point the Service's targetPort at the port it has", fmt.Sprintf("kubectl -n %s exec %s -- ss -tlnp", p.ref.namespace, p.ref.name))
+		other := slices.ContainsFunc(n.facts.sockets, func(s listening) bool { return s.port != dst.Port() && (s.port < 15000 || s.port > 15090) && !s.udp })
+		todo := fix
+		if other {
+			todo += ", or point the Service's targetPort at the port it has"
+		}
+		f := q.report(n, detail, todo, fmt.Sprintf("kubectl -n %s exec %s -- ss -tlnp", p.ref.namespace, p.ref.name))
 		f.same = q.workload(n) + fix
 		for _, proxy := range q.proxiesInOrder() {
 			for _, l := range proxy.lines {

@@ -23,7 +23,7 @@ func ht9001(q *inquiry) {
 		var latest *accesslog.Entry
 		for i := range p.lines {
 			l := &p.lines[i]
-			if l.first && l.entry.Method() != "" && (latest == nil || !l.entry.Start().Before(latest.Start())) {
+			if l.first && l.entry.Method() != "" && p.sameName(l) && (latest == nil || !l.entry.Start().Before(latest.Start())) {
 				latest = &l.entry
 			}
 		}
@@ -74,6 +74,15 @@ func ht9001(q *inquiry) {
 			"compare the replicas: istioctl proxy-status")
 		q.proof(f, Observed, p.pod.query(AreaProxy, accessLog), latest.Raw, seen)
 	}
+}
+
+// sameName says whether the line is of a connection for the TLS name that is asked
+// for, as far as both are known: another chain may have taken any other.
+func (p *proxy) sameName(l *observedLine) bool {
+	sni := l.entry.ServerName()
+	return sni == "" || slices.ContainsFunc(p.heads(), func(n *node) bool {
+		return n.facts.flow.sni == "" || strings.EqualFold(n.facts.flow.sni, sni)
+	})
 }
 
 // changedSince says whether the listener or the route table by which the request
