@@ -53,8 +53,8 @@ func ht1005(q *inquiry) {
 			if statusNodePort(svc) == 0 && port >= 30000 && port <= 32767 && strings.Contains(printed(svc.Raw, "healthcheck-path", "health-check-path"), "healthz/ready") {
 				// What is asked for is the gateway's own health, which the other ports do not tell.
 				fix = []string{
-					fmt.Sprintf("give the Service the port that is checked: kubectl -n %s patch svc %s --type=json -p '[{\"op\":\"add\",\"path\":\"/spec/ports/-\",\"value\":{\"name\":\"status-port\",\"port\":%d,\"targetPort\":%d,\"nodePort\":%d}}]'", svc.Namespace, svc.Name, statusPort, statusPort, port),
-					"or check a port of it by TCP: " + fix[0],
+					fmt.Sprintf("kubectl -n %s patch svc %s --type=json -p '[{\"op\":\"add\",\"path\":\"/spec/ports/-\",\"value\":{\"name\":\"status-port\",\"port\":%d,\"targetPort\":%d,\"nodePort\":%d}}]'   # gives the Service the port that is checked", svc.Namespace, svc.Name, statusPort, statusPort, port),
+					fix[0] + "   # or check a port that it has, by TCP",
 				}
 			}
 			f := q.report(n, fmt.Sprintf("the load balancer checks port %d of the nodes (annotation %s), which is no NodePort of Service %s/%s (%s): it finds every node down", port, a, svc.Namespace, svc.Name, strings.Join(ports, ", ")), fix...)

@@ -94,7 +94,7 @@ func kubeProxy(node string) []string {
 	which := "-l k8s-app=kube-proxy --field-selector spec.nodeName=" + Quote(node)
 	return []string{
 		"kubectl -n kube-system logs --tail=50 $(kubectl -n kube-system get pods " + which + " -o name)",
-		"restart it: kubectl -n kube-system delete pods " + which,
+		"kubectl -n kube-system delete pods " + which + "   # starts it anew",
 	}
 }
 

@@ -29,7 +29,7 @@ func ht3001(q *inquiry) {
 				}
 				want := labels.Set(g.Spec.GetSelector()).String()
 				f := q.report(n, fmt.Sprintf("nothing listens on port %d of %s: Gateway %s/%s, which has a server on port %d, selects %s, and no Pod has those labels (%s has %s)", n.facts.flow.dst.Port(), p.ref, g.Namespace, g.Name, s.port.Port, want, p.ref, relevantLabels(p.obj.Labels, g.Spec.GetSelector())),
-					fmt.Sprintf("set spec.selector to the labels of the gateway's Pods: kubectl -n %s patch gateways.networking.istio.io %s --type=merge -p '{\"spec\":{\"selector\":%s}}'", g.Namespace, g.Name, selectorJSON(p.obj.Labels, g.Spec.GetSelector())),
+					fmt.Sprintf("kubectl -n %s patch gateways.networking.istio.io %s --type=merge -p '{\"spec\":{\"selector\":%s}}'   # the labels of the gateway's Pods", g.Namespace, g.Name, selectorJSON(p.obj.Labels, g.Spec.GetSelector())),
 					fmt.Sprintf("kubectl get pods -A -l %s   # shows none", want))
 				q.written(f, &g.Meta, "selector", want)
 				q.proof(f, Config, Query{Area: AreaCluster, File: "pods", Select: Selector{Namespace: p.ref.namespace, Name: p.ref.name}}, jsonLabels(p.obj.Labels), "")

@@ -39,7 +39,7 @@ func ht5002(q *inquiry) {
 				}
 				for _, k := range sortedKeys(svc.Spec.Selector) {
 					if key, v, ok := strings.Cut(k8s.Nearest(k+"="+svc.Spec.Selector[k], near), "="); ok && key == k {
-						fix = append(fix, fmt.Sprintf("if that was meant: kubectl -n %s patch svc %s -p '{\"spec\":{\"selector\":{%q:%q}}}'", svc.Namespace, svc.Name, k, v))
+						fix = append(fix, fmt.Sprintf("kubectl -n %s patch svc %s -p '{\"spec\":{\"selector\":{%q:%q}}}'   # if that was meant", svc.Namespace, svc.Name, k, v))
 					}
 				}
 				fix = append(fix, fmt.Sprintf("kubectl -n %s get pods --show-labels   # against the selector %s", svc.Namespace, selector))
