@@ -528,7 +528,7 @@ func grant(t *testing.T, l *Lab, user string, roles ...string) {
 
 func TestLimitedUsersGetWhatTheirRightsAllow(t *testing.T) {
 	t.Parallel()
-	users := []string{"nobody", "api", "logs", "proxies", "full", "three"}
+	users := []string{"nobody", "api", "logs", "proxies", "full", "three", "creator"}
 	l := start(t, Config{World: world(t, "seed/ingress-lb"), Users: users})
 	if err := l.Create(t.Context(), "clusterroles", []object{{
 		"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": object{"name": "three"},
@@ -554,8 +554,57 @@ func TestLimitedUsersGetWhatTheirRightsAllow(t *testing.T) {
 			t.Errorf("exit %d, %s", r.exit, r.stderr)
 		}
 	})
+	t.Run("--as asks with the rights of another user", func(t *testing.T) {
+		r := trace(t, l, "", target, "--as", "logs")
+		if r.Verdict != "undetermined" || !strings.Contains(string(r.json), `User \"logs\" cannot create resource \"pods/exec\"`) {
+			t.Errorf("verdict %s\n%s", r.Verdict, r.outline())
+		}
+	})
+	t.Run("a login plugin of the kubeconfig is run", func(t *testing.T) {
+		dir := t.TempDir()
+		plugin := filepath.Join(dir, "login")
+		script := "#!/bin/sh\necho '{\"apiVersion\":\"client.authentication.k8s.io/v1\",\"kind\":\"ExecCredential\",\"status\":{\"token\":\"'\"$LAB_TOKEN\"'\"}}'\n"
+		if err := os.WriteFile(plugin, []byte(script), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		var config object
+		data, err := os.ReadFile(l.Kubeconfig(""))
+		if err != nil || json.Unmarshal(data, &config) != nil {
+			t.Fatal(err)
+		}
+		config["users"] = []object{{"name": "admin", "user": object{"exec": object{
+			"apiVersion": "client.authentication.k8s.io/v1", "command": plugin, "interactiveMode": "Never",
+			"env": []object{{"name": "LAB_TOKEN", "value": l.tokens["full"]}},
+		}}}}
+		if data, err = json.Marshal(config); err != nil {
+			t.Fatal(err)
+		}
+		kubeconfig := filepath.Join(dir, "config")
+		if err := os.WriteFile(kubeconfig, data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if r := runTrace(t, target, "--kubeconfig", kubeconfig, "--resolver", l.Resolver()); r.Verdict != "reachable" {
+			t.Errorf("verdict %s\n%s%s", r.Verdict, r.outline(), r.stderr)
+		}
+	})
+	t.Run("the right to create is enough for exec and port-forward", func(t *testing.T) {
+		if err := l.Create(t.Context(), "clusterroles", []object{{
+			"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": object{"name": "creator"},
+			"rules": []object{{"apiGroups": []string{""}, "resources": []string{"pods/exec", "pods/portforward"}, "verbs": []string{"create"}}},
+		}}); err != nil {
+			t.Fatal(err)
+		}
+		grant(t, l, "creator", "hoptrail-api", "hoptrail-logs", "creator")
+		if r := trace(t, l, "creator", target); r.Verdict != "reachable" {
+			t.Errorf("verdict %s\n%s", r.Verdict, r.outline())
+		}
+	})
 	const log = "proxies/" + gateway + "/access.log"
-	gone := 0 // lines of the audit log of the levels before
+	before, err := l.Asked()
+	if err != nil {
+		t.Fatal(err)
+	}
+	gone := len(before) // lines of the audit log from before the level
 	for _, c := range []struct {
 		user string
 		// refused is what must be named as not read, with the right that is missing.

@@ -60,9 +60,8 @@ func (s *Source) exec(ctx context.Context, ns, pod, container string, limit int6
 	}
 	// As kubectl: web sockets, and SPDY where something on the way (an old API
 	// server, a proxy) does not speak them.
-	executor, err := remotecommand.NewFallbackExecutor(ws, spdy, func(err error) bool {
-		return fallback(err)
-	})
+	var refused *apiError
+	executor, err := remotecommand.NewFallbackExecutor(ws, spdy, func(err error) bool { return s.fallback(err, r, &refused) })
 	if err != nil {
 		return nil, err
 	}
@@ -98,6 +97,9 @@ func (s *Source) exec(ctx context.Context, ns, pod, container string, limit int6
 	if a := streamError(err, r); a != nil && a.code < 500 {
 		return nil, a
 	}
+	if a := refused.again(err); a != nil {
+		return nil, a
+	}
 	msg := err.Error()
 	if strings.Contains(msg, "executable file not found") || strings.Contains(msg, "no such file or directory") {
 		e.missing = true
@@ -114,12 +116,39 @@ func (s *Source) exec(ctx context.Context, ns, pod, container string, limit int6
 
 var exitStatus = regexp.MustCompile(`exit (?:status|code) (\d{1,3})\b`)
 
-func fallback(err error) bool {
+// fallback says whether SPDY is to be tried after a web socket failed, which is
+// one request more. A refusal is about the verb: a web socket is a GET, and the
+// right that people are given for exec and port-forward is to create.
+//
+// refused is the answer, where it is a refusal.
+func (s *Source) fallback(err error, r request, refused **apiError) bool {
 	var status *apierrors.StatusError
-	if errors.As(upgradeCause(err), &status) && (status.ErrStatus.Code == http.StatusForbidden || status.ErrStatus.Code == http.StatusUnauthorized || status.ErrStatus.Code == http.StatusNotFound) {
-		return false // the answer is about the right or the Pod, not the protocol
+	if errors.As(upgradeCause(err), &status) && (status.ErrStatus.Code == http.StatusUnauthorized || status.ErrStatus.Code == http.StatusNotFound) {
+		return false // the answer is about the user or the Pod, not the protocol
 	}
-	return httpstream.IsUpgradeFailure(err) || httpstream.IsHTTPSProxyError(err)
+	if !httpstream.IsUpgradeFailure(err) && !httpstream.IsHTTPSProxyError(err) {
+		return false
+	}
+	if a := streamError(err, r); a != nil && a.code == http.StatusForbidden {
+		*refused = a
+	}
+	s.requests.Add(1)
+	return true
+}
+
+// again is the refusal of the second try, if that is what err is: SPDY's errors
+// are a text. nil stands for no refusal of the first.
+func (e *apiError) again(err error) *apiError {
+	if e == nil {
+		return nil
+	}
+	_, msg, ok := strings.Cut(err.Error(), "unable to upgrade connection: ")
+	if !ok || !strings.Contains(msg, "forbidden") {
+		return nil
+	}
+	second := *e
+	second.message = msg
+	return &second
 }
 
 // upgradeCause is what an upgrade failed of: that error does not unwrap.

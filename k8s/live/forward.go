@@ -87,10 +87,16 @@ func (s *Source) dialForward(ns, pod string) (httpstream.Connection, error) {
 	if err != nil {
 		return nil, err
 	}
-	dialer := portforward.NewFallbackDialerForStreaming(ws, spdy.NewDialerForStreaming(upgrader, &http.Client{Transport: transport}, http.MethodPost, u), fallback)
+	r := request{verb: "create", resource: "pods/portforward", namespace: ns, name: pod}
+	var refused *apiError
+	dialer := portforward.NewFallbackDialerForStreaming(ws, spdy.NewDialerForStreaming(upgrader, &http.Client{Transport: transport}, http.MethodPost, u),
+		func(err error) bool { return s.fallback(err, r, &refused) })
 	conn, _, err := dialer.Dial(portforward.PortForwardProtocolV1Name)
 	if err != nil {
-		if a := streamError(err, request{verb: "create", resource: "pods/portforward", namespace: ns, name: pod}); a != nil {
+		if a := streamError(err, r); a != nil {
+			return nil, a
+		}
+		if a := refused.again(err); a != nil {
 			return nil, a
 		}
 		return nil, fmt.Errorf("port-forward to %s/%s: %w", ns, pod, err)
