@@ -64,8 +64,8 @@ type cell struct {
 
 // canvas is a screen of cells. Whatever is drawn is cut to the rectangle it is
 // drawn into, so no line of a canvas is ever wider or narrower than the screen.
-// It is also the last guard of the terminal: a control character that reached it
-// is drawn as "?".
+// It is also the last guard of the terminal: a character that is not printable
+// and reached it is drawn as "?".
 type canvas struct {
 	w, h     int
 	cells    []cell
@@ -221,7 +221,7 @@ func next(s string) (g, rest string, w int) {
 		return s[:1], s[1:], 1
 	}
 	r, n := utf8.DecodeRuneInString(s)
-	if r == utf8.RuneError && n == 1 || unicode.IsControl(r) {
+	if r == utf8.RuneError && n == 1 || !unicode.IsPrint(r) {
 		return "?", s[n:], 1
 	}
 	g, w = ansi.FirstGraphemeCluster(s, ansi.GraphemeWidth)
@@ -246,7 +246,7 @@ func plain(g string) bool {
 		return false
 	}
 	for _, r := range g {
-		if unicode.IsControl(r) || unicode.Is(unicode.Cf, r) {
+		if !unicode.IsPrint(r) {
 			return false
 		}
 	}
