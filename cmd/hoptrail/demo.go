@@ -198,19 +198,33 @@ func (c demoCase) target() (trace.Target, error) {
 	return o.target(c.Target)
 }
 
+// demoNotes is what each world says of itself, by name. Opening every archive
+// for it would take longer than the trace: TestDemoNotes keeps the file.
+func demoNotes() (map[string]string, error) {
+	data, err := fs.ReadFile(testdata.Worlds, "worlds/notes.json")
+	if err != nil {
+		return nil, fmt.Errorf("demo: %w", err)
+	}
+	notes := map[string]string{}
+	if err := json.Unmarshal(data, &notes); err != nil {
+		return nil, fmt.Errorf("demo: notes.json: %w", err)
+	}
+	return notes, nil
+}
+
 func listDemos(w io.Writer, worlds []demoWorld) error {
+	notes, err := demoNotes()
+	if err != nil {
+		return err
+	}
 	width := 0
 	for _, d := range worlds {
 		width = max(width, ansi.StringWidth(d.name))
 	}
 	fmt.Fprintf(w, "Worlds to trace with `hoptrail demo NAME`, those with a fault by its code alone (`hoptrail demo HT5002`):\n\n")
 	for _, d := range worlds {
-		notes, err := demoNotes(d)
-		if err != nil {
-			return err
-		}
-		fmt.Fprintf(w, "  %-*s  %s\n", width, d.name, sanitize.Line(notes))
+		fmt.Fprintf(w, "  %-*s  %s\n", width, d.name, sanitize.Line(notes[d.name]))
 	}
-	_, err := fmt.Fprintf(w, "\nThis is `hoptrail demo %s`:\n\n", firstDemo)
+	_, err = fmt.Fprintf(w, "\nThis is `hoptrail demo %s`:\n\n", firstDemo)
 	return err
 }

@@ -112,12 +112,3 @@ func closing(s *source, err error) error {
 	}
 	return err
 }
-
-// demoNotes is what a world says of itself.
-func demoNotes(w demoWorld) (string, error) {
-	src, err := openDemo(w)
-	if err != nil {
-		return "", err
-	}
-	return src.notes, src.Close()
-}
