@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -322,8 +323,16 @@ func TestTmuxEveryKeyIsPressed(t *testing.T) {
 			x.press("[")
 			x.settle()
 		}
-		x.press("1", "g", "j", "j")
-		x.settle()
+		x.press("1", "g", "j", "j", "?")
+		x.wait("─ Keys") // all before it has been handled
+		x.press("ctrl+g")
+		x.gone("─ Keys")
+	}
+	step := func(k string) {
+		x.t.Helper()
+		was := x.settle()
+		x.press(k)
+		x.until("what "+k+" does", func(s string) bool { return s != was })
 	}
 	x.run("$REPLAY -follow 5ms -dir . $SAMPLES/branches.json $SAMPLES/ingress.json", 0, func() {
 		x.wait("DEGRADED")
@@ -341,8 +350,9 @@ func TestTmuxEveryKeyIsPressed(t *testing.T) {
 					continue
 				}
 				start()
-				x.press(opened[b.ctx]...)
-				x.press(before[where]...)
+				for _, k := range slices.Concat(opened[b.ctx], before[where]) {
+					step(k)
+				}
 				was := x.settle()
 				if b.name == "redraw" { // something else has written to the terminal
 					x.tmux("run-shell", "printf 'a line of another program' > #{pane_tty}")
@@ -366,8 +376,7 @@ func TestTmuxEveryKeyIsPressed(t *testing.T) {
 				})
 				mark(b.ctx, k)
 				if b.ctx == ctxMain && undo[b.name] {
-					x.press(k)
-					x.settle()
+					step(k)
 				}
 			}
 		}

@@ -38,6 +38,58 @@ func openPTY(tb testing.TB, w, h int) (master, slave *os.File) {
 	return master, slave
 }
 
+// TestASignalAtAnyMomentEndsTheProgram sends signals while the first trace is
+// under way, when the program and the UI both heed them.
+func TestASignalAtAnyMomentEndsTheProgram(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts the program many times: not in short mode")
+	}
+	bins, err := programs()
+	if err != nil {
+		t.Fatal(err)
+	}
+	signals := []os.Signal{syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP}
+	for i := range 18 {
+		master, slave := openPTY(t, 100, 30)
+		cmd := exec.Command(bins["hoptrail"], "demo", "HT5002")
+		cmd.Env = append(os.Environ(), "TERM=xterm-256color", "LANG=C.UTF-8", "TMUX=")
+		cmd.Stdin, cmd.Stdout, cmd.Stderr = slave, slave, slave
+		cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		shown := make(chan bool)
+		drawn := shown
+		go func() {
+			var seen []byte
+			buf := make([]byte, 1<<16)
+			for {
+				n, err := master.Read(buf)
+				if seen = append(seen, buf[:n]...); drawn != nil && (err != nil || bytes.Contains(seen, []byte("quit"))) {
+					close(drawn)
+					drawn = nil
+				}
+				if err != nil {
+					return
+				}
+			}
+		}()
+		<-shown
+		time.Sleep(time.Duration(i*7%60) * time.Millisecond)
+		if err := cmd.Process.Signal(signals[i%3]); err != nil {
+			t.Fatal(err)
+		}
+		ended := time.AfterFunc(20*time.Second, func() {
+			t.Errorf("%s did not end the program", signals[i%3])
+			cmd.Process.Kill()
+		})
+		cmd.Wait() // with the status of an interrupt, or of a trace that was quicker
+		ended.Stop()
+		master.Close()
+		slave.Close()
+	}
+}
+
 // BenchmarkFirstFrameOfTheProgram is the time from starting the whole program
 // on a demo world to the first frame, and to the verdict on the screen.
 func BenchmarkFirstFrameOfTheProgram(b *testing.B) {
@@ -45,7 +97,8 @@ func BenchmarkFirstFrameOfTheProgram(b *testing.B) {
 	if out, err := exec.Command("go", "build", "-trimpath", "-o", bin, "../cmd/hoptrail").CombinedOutput(); err != nil {
 		b.Fatalf("%v\n%s", err, out)
 	}
-	var frame, verdict time.Duration
+	var frame, verdict, cpu time.Duration
+	best := time.Hour // what the machine takes when it does nothing else
 	for b.Loop() {
 		master, slave := openPTY(b, 120, 40)
 		cmd := exec.Command(bin, "demo", "ingress-http")
@@ -68,6 +121,7 @@ func BenchmarkFirstFrameOfTheProgram(b *testing.B) {
 			if first && bytes.Contains(seen, []byte("simple.baihl.io")) {
 				first = false
 				frame += time.Since(start)
+				best = min(best, time.Since(start))
 			}
 		}
 		verdict += time.Since(start)
@@ -84,9 +138,12 @@ func BenchmarkFirstFrameOfTheProgram(b *testing.B) {
 		if err := cmd.Wait(); err != nil {
 			b.Fatal(err)
 		}
+		cpu += cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
 		master.Close()
 		slave.Close()
 	}
+	b.ReportMetric(float64(best.Milliseconds()), "ms-to-frame-best")
+	b.ReportMetric(float64(cpu.Milliseconds())/float64(b.N), "cpu-ms")
 	b.ReportMetric(float64(frame.Milliseconds())/float64(b.N), "ms-to-frame")
 	b.ReportMetric(float64(verdict.Milliseconds())/float64(b.N), "ms-to-verdict")
 }

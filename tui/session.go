@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"os/signal"
 	"syscall"
 	"time"
@@ -80,15 +81,18 @@ type Options struct {
 func Run(ctx context.Context, s Session, in io.Reader, out io.Writer, env []string) (*trace.Report, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	// Bubble Tea's own handling of signals waits for its loop to take them, for
+	// ever if the context (the caller's, ended by the same signal) ends the loop
+	// first; and a hangup it leaves to end the program at once.
+	ends := []os.Signal{os.Interrupt, syscall.SIGTERM}
 	if !signal.Ignored(syscall.SIGHUP) { // as under nohup
-		// The one signal that Bubble Tea leaves to end the program at once.
-		var stop context.CancelFunc
-		ctx, stop = signal.NotifyContext(ctx, syscall.SIGHUP)
-		defer stop()
+		ends = append(ends, syscall.SIGHUP)
 	}
+	ctx, stop := signal.NotifyContext(ctx, ends...)
+	defer stop()
 	m := newModel(ctx, s, newEnvironment(env))
 	opts := []tea.ProgramOption{
-		tea.WithContext(ctx), tea.WithInput(in), tea.WithOutput(out), tea.WithEnvironment(env),
+		tea.WithContext(ctx), tea.WithoutSignalHandler(), tea.WithInput(in), tea.WithOutput(out), tea.WithEnvironment(env),
 	}
 	if m.noColor {
 		opts = append(opts, tea.WithColorProfile(colorprofile.ASCII))
