@@ -12,6 +12,7 @@ import (
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	authzv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_authz/v3"
 	procv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_proc/v3"
+	transcoderv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/grpc_json_transcoder/v3"
 	mutationv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/header_mutation/v3"
 	h2mv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/header_to_metadata/v3"
 	localv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/local_ratelimit/v3"
@@ -375,12 +376,31 @@ func (r *runner) onDemand(f *filter) Step {
 	return Step{Effect: Silent}
 }
 
-func (r *runner) transcoder() Step {
+// transcoder turns JSON into gRPC by the annotations of its descriptors, which are not read here. Without services it is
+// off, unless it refuses what it does not know. Source: source/extensions/filters/http/grpc_json_transcoder/json_transcoder_filter.cc.
+func (r *runner) transcoder(f *filter) Step {
+	c := &transcoderv3.GrpcJsonTranscoder{}
+	cfg := f.cfg
+	if f.over != nil {
+		cfg = f.over
+	}
+	if err := load(cfg, c); err != nil {
+		return undecidable(err)
+	}
+	if len(c.GetServices()) == 0 && !c.GetRequestValidationOptions().GetRejectUnknownMethod() {
+		return Step{Effect: Disabled, Why: "turned off: it names no services"}
+	}
 	if ct, _ := r.req.Get("content-type"); strings.HasPrefix(ct, "application/grpc") {
 		return Step{Effect: Silent}
 	}
-	r.res.MayReroute = or(r.res.MayReroute, "the gRPC transcoder may turn the request into a gRPC call, for which the route is chosen again")
-	return Step{Effect: Changes, Why: "turns JSON into gRPC where its descriptors have the path, which is not evaluated"}
+	if !c.GetMatchIncomingRequestRoute() {
+		r.res.MayReroute = or(r.res.MayReroute, "filter "+f.name+" may turn the request into a gRPC call, for which the route is chosen again")
+	}
+	why := "turns JSON into a call of " + strings.Join(c.GetServices(), ", ") + " where its descriptors have the path, which is not evaluated"
+	if o := c.GetRequestValidationOptions(); o.GetRejectUnknownMethod() || o.GetRejectUnknownQueryParameters() {
+		return Step{Effect: MayRefuse, Why: why + ", and refuses what they do not have: " + unknowable}
+	}
+	return Step{Effect: Changes, Why: why}
 }
 
 // headerToMetadata copies headers and cookies to the dynamic metadata.

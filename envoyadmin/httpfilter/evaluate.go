@@ -65,7 +65,7 @@ func (r *runner) evaluate(f *filter) Step {
 	case typeOnDemand:
 		return r.onDemand(f)
 	case extensions + "grpc_json_transcoder.v3.GrpcJsonTranscoder":
-		return r.transcoder()
+		return r.transcoder(f)
 	case extensions + "cdn_loop.v3.CdnLoopConfig":
 		return r.cdnLoop(f)
 	case extensions + "cache.v3.CacheConfig", extensions + "cache_v2.v3.CacheV2Config":

@@ -131,7 +131,7 @@ var every = map[string]httpfilter.Effect{
 	"grpc_http1_bridge.v3.Config":                               httpfilter.Silent,
 	"grpc_http1_reverse_bridge.v3.FilterConfig":                 httpfilter.Silent,
 	"grpc_json_reverse_transcoder.v3.GrpcJsonReverseTranscoder": httpfilter.Silent,
-	"grpc_json_transcoder.v3.GrpcJsonTranscoder":                httpfilter.Changes,
+	"grpc_json_transcoder.v3.GrpcJsonTranscoder":                httpfilter.Disabled,
 	"grpc_stats.v3.FilterConfig":                                httpfilter.Silent,
 	"grpc_web.v3.GrpcWeb":                                       httpfilter.Silent,
 	"gzip.v3.Gzip":                                              httpfilter.Silent,

@@ -162,8 +162,10 @@ func TestEachFilterSaysWhatItCanKnow(t *testing.T) {
 		{name: "an ext_proc that sees the request", filters: one("ext_proc.v3.ExternalProcessor", `"grpc_service":{"envoy_grpc":{"cluster_name":"proc"}}`), route: plain, req: request("GET", "/"), effect: httpfilter.MayRefuse, calls: "cluster proc"},
 		{name: "an ext_proc that sees the response only", filters: one("ext_proc.v3.ExternalProcessor", `"grpc_service":{"envoy_grpc":{"cluster_name":"proc"}},"processing_mode":{"request_header_mode":"SKIP"}`), route: plain, req: request("GET", "/"), effect: httpfilter.Continue, calls: "cluster proc"},
 		{name: "an ext_proc whose cluster is absent fails all", filters: one("ext_proc.v3.ExternalProcessor", `"grpc_service":{"envoy_grpc":{"cluster_name":"gone"}}`), route: plain, req: request("GET", "/"), effect: httpfilter.Refuse, status: 500, calls: "cluster gone"},
-		{name: "JSON for a gRPC transcoder", filters: one("grpc_json_transcoder.v3.GrpcJsonTranscoder", ""), route: plain, req: request("GET", "/"), effect: httpfilter.Changes},
-		{name: "a gRPC call for a gRPC transcoder", filters: one("grpc_json_transcoder.v3.GrpcJsonTranscoder", ""), route: plain, req: grpcCall, effect: httpfilter.Silent},
+		{name: "JSON for a gRPC transcoder", filters: one("grpc_json_transcoder.v3.GrpcJsonTranscoder", `"proto_descriptor_bin":"","services":["p.S"]`), route: plain, req: request("GET", "/"), effect: httpfilter.Changes, why: "p.S"},
+		{name: "JSON for a gRPC transcoder that refuses what it does not know", filters: one("grpc_json_transcoder.v3.GrpcJsonTranscoder", `"services":["p.S"],"request_validation_options":{"reject_unknown_method":true}`), route: plain, req: request("GET", "/"), effect: httpfilter.MayRefuse},
+		{name: "a gRPC transcoder that the route turns off", filters: one("grpc_json_transcoder.v3.GrpcJsonTranscoder", `"services":["p.S"]`), route: per("envoy.extensions.filters.http.grpc_json_transcoder.v3.GrpcJsonTranscoder", ""), req: request("GET", "/"), effect: httpfilter.Disabled},
+		{name: "a gRPC call for a gRPC transcoder", filters: one("grpc_json_transcoder.v3.GrpcJsonTranscoder", `"services":["p.S"]`), route: plain, req: grpcCall, effect: httpfilter.Silent},
 		{name: "a composite filter runs what its matcher names", filters: one("composite.v3.Composite", `"matcher":{"on_no_match":{"action":{"name":"x","typed_config":{"@type":"type.googleapis.com/envoy.extensions.filters.http.composite.v3.ExecuteFilterAction","typed_config":{"name":"abort","typed_config":`+abortAll+`}}}}}`), route: plain, req: request("GET", "/"), effect: httpfilter.Refuse, status: 503, why: "runs abort: aborts every request"},
 		{name: "a composite filter whose matcher names nothing", filters: one("composite.v3.Composite", `"matcher":{}`), route: plain, req: request("GET", "/"), effect: httpfilter.Silent},
 		{name: "a composite filter that runs another by chance", filters: one("composite.v3.Composite", `"matcher":{"on_no_match":{"action":{"name":"x","typed_config":{"@type":"type.googleapis.com/envoy.extensions.filters.http.composite.v3.ExecuteFilterAction","sample_percent":{"default_value":{"numerator":5}},"typed_config":{"name":"abort","typed_config":`+abortAll+`}}}}}`), route: plain, req: request("GET", "/"), effect: httpfilter.Unknown, why: "5% of requests"},
@@ -211,6 +213,15 @@ func TestTheChainEndsWithATerminalFilterAndNoOther(t *testing.T) {
 	} {
 		if got := httpfilter.Misplaced(filters(t, "["+c.filters+"]"), nil); c.want == "" && got != "" || !strings.Contains(got, c.want) {
 			t.Errorf("%s: %q, want %q", c.name, got, c.want)
+		}
+	}
+}
+
+func TestATranscoderChoosesTheRouteAgainUnlessToldOtherwise(t *testing.T) {
+	for fields, want := range map[string]bool{`"services":["p.S"]`: true, `"services":["p.S"],"match_incoming_request_route":true`: false} {
+		res := httpfilter.Walk(filters(t, one("grpc_json_transcoder.v3.GrpcJsonTranscoder", fields)), outcome(t, `{"match":{"prefix":"/"},"route":{"cluster":"c"}}`), request("GET", "/"), nil)
+		if (res.MayReroute != "") != want {
+			t.Errorf("%s: %q", fields, res.MayReroute)
 		}
 	}
 }
