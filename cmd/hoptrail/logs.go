@@ -152,8 +152,11 @@ func (o *logsParseOptions) parser() (*accesslog.Parser, error) {
 
 // unknownOperator refuses a format as Envoy does, which then does not start.
 func unknownOperator(op accesslog.Operator) error {
-	near := explain.Nearest(op.Name, 3)
-	near = slices.DeleteFunc(near, func(s string) bool { return strings.ToUpper(s) != s || !strings.Contains(s, "_") })
+	near := slices.DeleteFunc(explain.Nearest(op.Name, 8), func(s string) bool {
+		it, ok := explain.Lookup(s)
+		return !ok || it.Kind != explain.Operator
+	})
+	near = near[:min(len(near), 3)]
 	if len(near) == 0 {
 		return fmt.Errorf("--format: Envoy has no operator %s", op)
 	}

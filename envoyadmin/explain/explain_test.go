@@ -27,6 +27,7 @@ func TestEveryWordOfTheReferenceIsExplained(t *testing.T) {
 		Resets  []struct {
 			Text, Flag string
 		} `json:"reset_reasons"`
+		Operators map[string]struct{} `json:"operators"`
 	}
 	if err := json.Unmarshal(b, &ref); err != nil {
 		t.Fatal(err)
@@ -44,6 +45,14 @@ func TestEveryWordOfTheReferenceIsExplained(t *testing.T) {
 		if _, ok := LookupFlag(f.Short); !ok {
 			t.Errorf("flag %s is not found as a flag", f.Short)
 		}
+	}
+	for operator := range ref.Operators {
+		if it, ok := Lookup(operator); !ok || it.Kind != Operator {
+			t.Errorf("operator %s: %v, %+v", operator, ok, it)
+		}
+	}
+	if len(ref.Operators) != 136 {
+		t.Errorf("%d operators in the reference, want 136", len(ref.Operators))
 	}
 	n := 0
 	for _, list := range []map[string]string{ref.Details, ref.Codecs, ref.Filters, ref.HCM} {
