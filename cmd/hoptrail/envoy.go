@@ -247,7 +247,7 @@ func inputName(file string) string {
 // readInput returns the content of a file, mapped where it is large.
 func readInput(s *streams, file string) ([]byte, error) {
 	if file == "-" {
-		return io.ReadAll(s.in)
+		return io.ReadAll(s.stdin())
 	}
 	if info, err := os.Stat(file); err == nil && info.IsDir() {
 		return nil, fmt.Errorf("%s is a directory", file)

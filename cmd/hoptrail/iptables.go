@@ -405,7 +405,7 @@ const maxSave = 1 << 30
 // not copied.
 func readRules(s *streams, file string) (data []byte, err error) {
 	if file == "-" {
-		data, err = io.ReadAll(io.LimitReader(s.in, maxSave))
+		data, err = io.ReadAll(io.LimitReader(s.stdin(), maxSave))
 	} else {
 		data, err = mapFile(file)
 	}
@@ -458,8 +458,10 @@ type packetLine struct {
 // many evaluates a file of packets: one line out for each line in, in order. A
 // line that is no packet is answered {"error": ...} and ends in status 2.
 func (o *evalOptions) many(s *streams, h *iptables.Host) error {
-	in := s.in
-	if o.packets != "-" {
+	var in io.Reader
+	if o.packets == "-" {
+		in = s.stdin()
+	} else {
 		f, err := os.Open(o.packets)
 		if err != nil {
 			return err

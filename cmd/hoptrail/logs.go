@@ -78,8 +78,10 @@ func (o *logsParseOptions) run(cmd *cobra.Command, s *streams, args []string) er
 	if err != nil {
 		return err
 	}
-	in := s.in
-	if len(args) == 1 && args[0] != "-" {
+	var in io.Reader
+	if len(args) == 0 || args[0] == "-" {
+		in = s.stdin()
+	} else {
 		f, err := os.Open(args[0])
 		if err != nil {
 			return err

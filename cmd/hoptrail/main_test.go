@@ -7,6 +7,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -115,6 +116,25 @@ func runHere(ctx context.Context, s streams, args ...string) result {
 	}
 	status := runContext(ctx, append([]string{"hoptrail"}, args...), &s)
 	return result{status, out.String(), errs.String()}
+}
+
+func TestAnInterruptEndsWhatReadsStandardInput(t *testing.T) {
+	for _, args := range [][]string{
+		{"logs", "parse"},
+		{"iptables", "eval", "--rules", "-", "--src", "1.1.1.1", "--dst", "2.2.2.2:80"},
+		{"envoy", "match", "--config-dump", "-", "--address", "1.1.1.1:80"},
+	} {
+		ctx, cancel := context.WithCancel(t.Context())
+		in, w := io.Pipe() // nobody writes, nobody closes
+		go func() {
+			_, _ = w.Write([]byte("\n")) // read: the command is at it
+			cancel()
+		}()
+		if got := runHere(ctx, streams{in: in}, args...); got.status != exitInterrupted || got.err != "hoptrail: interrupted\n" {
+			t.Errorf("%v: %+v", args, got)
+		}
+		w.Close()
+	}
 }
 
 func TestAnInterruptEndsWith130(t *testing.T) {

@@ -55,6 +55,7 @@ func run(args []string, s *streams) int {
 }
 
 func runContext(ctx context.Context, args []string, s *streams) int {
+	s.done = ctx.Done()
 	root := newRootCmd(s)
 	if len(args) > 0 {
 		asPlugin(root, filepath.Base(args[0]))

@@ -1,11 +1,14 @@
 package main
 
 import (
+	"errors"
 	"io"
 	"os"
 
 	"github.com/charmbracelet/x/term"
 )
+
+var errInterrupted = errors.New("interrupted")
 
 // streams is what a command may read from and write to, and what is known about
 // the terminal behind it. Commands never touch os.Stdout, os.Stdin or os.Stderr.
@@ -16,6 +19,7 @@ type streams struct {
 
 	inTTY, outTTY, errTTY bool
 
+	done   <-chan struct{}     // closed by an interrupt; nil: never
 	width  int                 // columns of out; 0 where it is not a terminal
 	getenv func(string) string // the environment; nil means empty
 }
@@ -35,6 +39,23 @@ func osStreams() *streams {
 		}
 	}
 	return s
+}
+
+// stdin is in for a command that reads it through: it ends at an interrupt, and
+// does not wait for whoever writes.
+func (s *streams) stdin() io.Reader {
+	r, w := io.Pipe()
+	go func() {
+		_, err := io.Copy(w, s.in)
+		w.CloseWithError(err)
+	}()
+	if s.done != nil {
+		go func() {
+			<-s.done
+			w.CloseWithError(errInterrupted)
+		}()
+	}
+	return r
 }
 
 // env returns an environment variable, "" where there is none.
