@@ -37,7 +37,7 @@ var unicodeGlyphs = glyphs{
 	state: map[trace.State]string{
 		trace.OK: "✓", trace.Warn: "!", trace.Fail: "✗", trace.Unknown: "?", trace.Skipped: "-", "": "?",
 	},
-	cursor: "▸", pipe: "│", hrule: "─", vrule: "│", ellipsis: "…", branch: "⑂", changed: "~",
+	cursor: "▸", pipe: "│", hrule: "─", vrule: "│", ellipsis: "…", branch: "▾", changed: "~",
 	match: "▌", arrow: "→", sep: " · ", differs: "≠", bullet: "•", masked: "•••",
 	spinner: []string{"⠋", "⠙", "⠹", "⠸", "⠼", "⠴", "⠦", "⠧", "⠇", "⠏"},
 	bar:     []string{"▁", "▂", "▃", "▄", "▅", "▆", "▇", "█"},

@@ -272,7 +272,12 @@ func keyTable() []binding {
 		},
 		{
 			ctx: ctxMain, group: look, keys: []string{"y"}, name: "YAML or JSON",
-			help: "configuration as YAML or as JSON", run: do(func(m *model) { m.asJSON = !m.asJSON; m.tab = tabConfig }),
+			help: "configuration as YAML or as JSON", off: noPath, run: func(m *model) tea.Cmd {
+				m.asJSON = !m.asJSON
+				m.setTab(tabConfig)
+				m.say(trace.Skipped, "configuration as %s", map[bool]string{false: "YAML", true: "JSON"}[m.asJSON])
+				return m.findAgain()
+			},
 		},
 
 		{
