@@ -246,3 +246,70 @@ func TestHostsThatOnlyClustersNamesHaveNoKnownMetadata(t *testing.T) {
 		}
 	}
 }
+
+func TestADynamicForwardProxyDialsTheHostOfTheRequest(t *testing.T) {
+	const dfp = `"cluster_type":{"name":"envoy.clusters.dynamic_forward_proxy","typed_config":{"@type":"x/envoy.extensions.clusters.dynamic_forward_proxy.v3.ClusterConfig"}},"lb_policy":"CLUSTER_PROVIDED"`
+	const tls = `,"transport_socket":{"name":"tls","typed_config":{"@type":"x/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext"}}`
+	for _, tc := range []struct{ name, cluster, authority, want string }{
+		{"its port is 80 without TLS", dfp, "a.test", "a.test:80"},
+		{"and 443 with it", dfp + tls, "a.test", "a.test:443"},
+		{"or the request's", dfp, "a.test:8081", "a.test:8081"},
+		{"an address", dfp, "10.1.2.3", "10.1.2.3:80"},
+		{"an IPv6 address", dfp, "[fd00::1]:81", "[fd00::1]:81"},
+	} {
+		dump := strings.Replace(httpDump(`"filter_chains":[{"filters":[`+hcm("")+`]}]`, `{"name":"r","virtual_hosts":[{"name":"v","domains":["*"],"routes":[{"match":{"prefix":"/"},"route":{"cluster":"d"}}]}]}`),
+			`"static_clusters":[`, `"static_clusters":[{"cluster":{"name":"d",`+tc.cluster+`}},`, 1)
+		o := read(t, dump).Match(Call{Address: at80, Authority: tc.authority}).Outcomes[0]
+		if o.Verdict != Forward || len(o.Endpoints) != 1 || o.Endpoints[0].Address != tc.want || o.Endpoints[0].Health != "unknown" {
+			t.Errorf("%s: %s %+v %v, want %s", tc.name, o.Verdict, o.Endpoints, o.Reasons, tc.want)
+		}
+	}
+}
+
+func TestNamesAreShownAsClustersResolvedThem(t *testing.T) {
+	for _, kind := range []string{"LOGICAL_DNS", "STRICT_DNS"} {
+		d := read(t, oneCluster(`{"cluster":{"name":"c","type":"`+kind+`","load_assignment":{"endpoints":[{"lb_endpoints":[{"endpoint":{"address":{"socket_address":{"address":"db.example","port_value":80}}}}]}]}}}`, ""))
+		call := Call{Address: netip.MustParseAddrPort("9.9.9.9:80"), Protocol: TCP}
+		if o := d.Match(call).Outcomes[0]; shares(o) != "db.example 1" || o.Endpoints[0].Health != "unknown" {
+			t.Errorf("%s: %s %+v", kind, shares(o), o.Endpoints)
+		}
+		d = read(t, oneCluster(`{"cluster":{"name":"c","type":"`+kind+`","load_assignment":{"endpoints":[{"lb_endpoints":[{"endpoint":{"address":{"socket_address":{"address":"db.example","port_value":80}}}}]}]}}}`, ""))
+		if err := d.AddClusters("clusters", []byte(`{"cluster_statuses":[{"name":"c","host_statuses":[{"address":{"socket_address":{"address":"192.0.2.7","port_value":80}},"hostname":"db.example","health_status":{"eds_health_status":"HEALTHY"},"weight":1}]}]}`)); err != nil {
+			t.Fatal(err)
+		}
+		if o := d.Match(call).Outcomes[0]; shares(o) != "192.0.2.7 1" || o.Endpoints[0].Health != "healthy" || o.Endpoints[0].Hostname != "db.example" {
+			t.Errorf("%s with /clusters: %s %+v", kind, shares(o), o.Endpoints)
+		}
+	}
+}
+
+// TestWhyAHostIsOutIsSaidByItsFlags has each reason /clusters gives.
+func TestWhyAHostIsOutIsSaidByItsFlags(t *testing.T) {
+	for flags, want := range map[string]string{
+		`"eds_health_status":"HEALTHY","failed_active_health_check":true`:                          "unhealthy failed_active_hc",
+		`"eds_health_status":"HEALTHY","failed_outlier_check":true`:                                "unhealthy failed_outlier_check",
+		`"eds_health_status":"UNHEALTHY"`:                                                          "unhealthy failed_eds_health",
+		`"eds_health_status":"TIMEOUT"`:                                                            "unhealthy failed_eds_health",
+		`"eds_health_status":"DRAINING"`:                                                           "unhealthy eds_status_draining",
+		`"eds_health_status":"DEGRADED"`:                                                           "degraded degraded_eds_health",
+		`"eds_health_status":"HEALTHY","failed_active_degraded_check":true`:                        "degraded degraded_active_hc",
+		`"eds_health_status":"HEALTHY","failed_active_health_check":true,"pending_active_hc":true`: "unhealthy failed_active_hc",
+		`"eds_health_status":"HEALTHY"`:                                                            "healthy ",
+	} {
+		d := read(t, oneCluster(`{"cluster":{"name":"c","type":"EDS","common_lb_config":{"healthy_panic_threshold":{}}}}`, ""))
+		status := `{"cluster_statuses":[{"name":"c","host_statuses":[{"address":{"socket_address":{"address":"1.2.3.4","port_value":80}},"weight":1,"health_status":{` + flags + `}}]}]}`
+		if err := d.AddClusters("clusters", []byte(status)); err != nil {
+			t.Fatal(err)
+		}
+		o := d.Match(Call{Address: netip.MustParseAddrPort("9.9.9.9:80"), Protocol: TCP}).Outcomes[0]
+		if len(o.Endpoints) != 1 || o.Endpoints[0].Health+" "+o.Endpoints[0].Why != want {
+			t.Errorf("%s: %+v, want %s", flags, o.Endpoints, want)
+			continue
+		}
+		health, why, _ := strings.Cut(want, " ")
+		missed := slices.ContainsFunc(o.NearMisses, func(m NearMiss) bool { return m.Kind == KindEndpoint && strings.Contains(m.Why, why) })
+		if health == "unhealthy" && (o.Flags != "UH" || !missed) || health != "unhealthy" && o.Verdict != Forward {
+			t.Errorf("%s: %s %s, near misses %v", flags, o.Verdict, o.Flags, o.NearMisses)
+		}
+	}
+}

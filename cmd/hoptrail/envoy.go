@@ -576,7 +576,13 @@ func writeStory(w io.Writer, c envoyadmin.Call, r envoyadmin.Result) {
 		if len(o.NearMisses) > 0 {
 			line("     why not")
 			for _, m := range o.NearMisses {
-				line("       %s %s: %s", strings.ReplaceAll(m.Kind, "_", " "), cmpOr(m.Name, "(no name)"), m.Why)
+				what := strings.ReplaceAll(m.Kind, "_", " ")
+				if !strings.HasPrefix(m.Name, what) { // "filter chain 0" says it already
+					what += " " + cmpOr(m.Name, "(no name)")
+				} else {
+					what = m.Name
+				}
+				line("       %s: %s", what, m.Why)
 			}
 		}
 	}
