@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -23,17 +24,17 @@ import (
 // answer at a time of its own.
 type narrow struct {
 	src trace.Source
-	n   int
+	n   atomic.Int64
 }
 
 func (s *narrow) Observe(ctx context.Context, q trace.Query) (trace.Observation, error) {
-	s.n++
+	n := int(s.n.Add(1))
 	obs, err := s.src.Observe(ctx, q)
 	if err != nil {
 		return obs, err
 	}
-	obs.At = time.Date(2026, 11, 21, 10, 0, s.n/1000, s.n%1000*1000+17, time.FixedZone("x", 3600))
-	obs.Took = time.Duration(s.n)*1500*time.Microsecond + 123
+	obs.At = time.Date(2026, 11, 21, 10, 0, n/1000, n%1000*1000+17, time.FixedZone("x", 3600))
+	obs.Took = time.Duration(n)*1500*time.Microsecond + 123
 	if q.Area != trace.AreaCluster || q.Select == (trace.Selector{}) {
 		return obs, nil
 	}
