@@ -2,6 +2,7 @@ package trace_test
 
 import (
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/hoptrail/hoptrail/trace"
@@ -74,6 +75,9 @@ func TestOfTwoFaultsBothAreFoundAndTheFirstObstacleComesFirst(t *testing.T) {
 			codes := errorCodes(r)
 			if len(codes) != 2 || codes[0] != pair[0].code || codes[1] != pair[1].code {
 				t.Errorf("findings are %v\n%s", codes, outline(r))
+			}
+			if want := "the next obstacle is " + pair[1].code; !strings.Contains(r.Summary, ": "+pair[0].code) || !strings.Contains(r.Summary, want) {
+				t.Errorf("the summary does not say %q: %s", want, r.Summary)
 			}
 		})
 	}

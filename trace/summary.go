@@ -27,6 +27,7 @@ func summarise(t Target, r *Report, all []path) string {
 				}
 			}
 		}
+		because += nextObstacle(r, top, all)
 	}
 	switch r.Verdict {
 	case Reachable:
@@ -55,6 +56,30 @@ func summarise(t Target, r *Report, all []path) string {
 		because = ": " + firstObstacle(all)
 	}
 	return what + " is undetermined" + because
+}
+
+// nextObstacle says which fault the request would meet next on one of the ways of
+// the first, once that is mended; empty where there is none.
+func nextObstacle(r *Report, top *Finding, all []path) string {
+	if top.Severity != SeverityError {
+		return ""
+	}
+	meets := func(p path, hop string) bool {
+		return slices.ContainsFunc(p.nodes, func(n *node) bool { return n.hop.ID == hop })
+	}
+	for _, f := range r.Findings {
+		if f.Severity != SeverityError || f.Code == top.Code {
+			continue
+		}
+		for _, p := range all {
+			if !meets(p, top.Hop) || !meets(p, f.Hop) {
+				continue
+			}
+			i := slices.IndexFunc(p.nodes, func(n *node) bool { return n.hop.ID == f.Hop })
+			return "; fix this first: after it the next obstacle is " + f.Code + " " + f.Title + " (" + string(p.nodes[i].hop.Kind) + " " + p.nodes[i].hop.Subject.Name + ")"
+		}
+	}
+	return ""
 }
 
 func endName(n *node) string {
