@@ -35,9 +35,18 @@ func newTerminal(t *testing.T, w, h int, env ...string) *terminal {
 	t.Cleanup(func() {
 		_ = exec.Command("tmux", "-S", x.sock, "kill-server").Run()
 		os.RemoveAll(run)
+		// With GOFLAGS=-race the program is built so, too.
+		races, err := filepath.Glob(filepath.Join(x.dir, "race.*"))
+		if err != nil {
+			t.Error(err)
+		}
+		for _, name := range races {
+			found, err := os.ReadFile(name)
+			t.Errorf("a data race (%v):\n%s", err, found)
+		}
 	})
 	cmd := exec.Command("tmux", "-S", x.sock, "-f", "/dev/null", "-u", "new-session", "-d", "-x", fmt.Sprint(w), "-y", fmt.Sprint(h), "-c", x.dir, "bash", "--norc", "--noprofile", "-i")
-	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + x.dir, "HISTFILE=", "LANG=C.UTF-8", "LC_ALL=C.UTF-8", "PS1=ready> ", "TMPDIR=" + x.dir}, env...)
+	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + x.dir, "HISTFILE=", "LANG=C.UTF-8", "LC_ALL=C.UTF-8", "PS1=ready> ", "TMPDIR=" + x.dir, "GORACE=log_path=" + filepath.Join(x.dir, "race")}, env...)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("tmux: %v\n%s", err, out)
 	}

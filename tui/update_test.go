@@ -368,6 +368,17 @@ func TestEveryFieldOfTheFormIsChecked(t *testing.T) {
 	}
 }
 
+func TestAnAccessLogThatWasReadIsNotSaidToBeUnread(t *testing.T) {
+	r := sample(t, "fault")
+	for i := range r.Hops {
+		r.Hops[i].Logs = nil
+	}
+	r.Collected.Read = nil
+	newDriver(t, session(r), 120, 40, utf8Env).press("4").has("no access log was read")
+	r.Collected.Read = []trace.Read{{What: "proxies/istio-system/gw/access.log"}}
+	newDriver(t, session(r), 120, 40, utf8Env).press("4").has("no line of this request in proxies/istio-system/gw/access.log").lacks("no access log was read")
+}
+
 func TestWhatTheFormMasksIsKeptUntilTypedAnew(t *testing.T) {
 	var asked []trace.Target
 	s := session(sample(t, "fault"))

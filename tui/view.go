@@ -724,7 +724,18 @@ func (m *model) noLogs() []row {
 	case !m.logAll && len(m.log.rows) > 0:
 		d.none(fmt.Sprintf("no line belongs to this hop; a shows the %d lines of all hops", len(m.log.rows)))
 	default:
-		d.none("no access log was read")
+		read := 0
+		if m.view != nil {
+			for _, r := range m.view.r.Collected.Read {
+				if strings.HasSuffix(r.What, "access.log") {
+					d.none("no line of this request in " + clean(r.What))
+					read++
+				}
+			}
+		}
+		if read == 0 {
+			d.none("no access log was read")
+		}
 	}
 	if m.view != nil {
 		for _, n := range m.view.r.Collected.NotRead {
