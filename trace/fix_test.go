@@ -17,7 +17,7 @@ func TestWhatToDoIsConcrete(t *testing.T) {
 	for world, wants := range map[string]string{
 		"HT0002-unknown-match/nodeport-of-the-guarded-node": "on node baihl-master: cat /proc/net/xt_recent/portscan",
 		"HT1002-port-not-exposed/lb-port-8080":              "add port 8080 to Service istio-system/istio-ingressgateway",
-		"HT1003-egress-port-missing/through-egress-gateway": `kubectl -n istio-system patch svc istio-egressgateway --type=json -p '[{"op":"add","path":"/spec/ports/-","value":{"name":"http","port":2234,"targetPort":2234}}]'`,
+		"HT1003-egress-port-missing/through-egress-gateway": `kubectl -n istio-system patch svc istio-egressgateway --type=json -p '[{"op":"add","path":"/spec/ports/-","value":{"name":"tcp-2234","port":2234,"targetPort":2234}}]'`,
 		"HT1003-nodeport-typed-in/nodeport":                 "in Gateway simple/simple set servers[].port.number to 80",
 		"HT1004-source-ranges/outside-the-range":            `kubectl -n istio-system patch svc istio-ingressgateway --type=json -p '[{"op":"add","path":"/spec/loadBalancerSourceRanges/-","value":"192.0.2.7/32"}]'`,
 		"HT1005-health-check-port/by-name":                  `{"name":"status-port","port":15021,"targetPort":15021,"nodePort":31021}`,

@@ -61,7 +61,7 @@ func ht1003(q *inquiry) {
 				}
 				f := q.report(n, fmt.Sprintf("Gateway %s/%s has a server on port %d of the Pods behind Service %s/%s, and the Service does not expose it (%s)", g.Namespace, g.Name, n.facts.wantedPort, svc.Namespace, svc.Name, portList(svc)),
 					fmt.Sprintf("add port %d to Service %s/%s", n.facts.wantedPort, svc.Namespace, svc.Name),
-					fmt.Sprintf("kubectl -n %s patch svc %s --type=json -p '[{\"op\":\"add\",\"path\":\"/spec/ports/-\",\"value\":{\"name\":\"%s\",\"port\":%d,\"targetPort\":%d}}]'", svc.Namespace, svc.Name, freePortName(svc, server.GetPort().GetName(), n.facts.wantedPort), n.facts.wantedPort, n.facts.wantedPort))
+					fmt.Sprintf("kubectl -n %s patch svc %s --type=json -p '[{\"op\":\"add\",\"path\":\"/spec/ports/-\",\"value\":{\"name\":\"%s\",\"port\":%d,\"targetPort\":%d}}]'", svc.Namespace, svc.Name, portName(server), n.facts.wantedPort, n.facts.wantedPort))
 				q.written(f, &g.Meta, "servers", fmt.Sprint(n.facts.wantedPort))
 				q.citeBefore(f, n)
 				return
@@ -70,13 +70,10 @@ func ht1003(q *inquiry) {
 	}, KindService)
 }
 
-// freePortName is a name for a further port of the Service: the one wanted, else
-// one that the port's number makes.
-func freePortName(svc *k8s.Service, want string, port int) string {
-	if want == "" || slices.ContainsFunc(svc.Spec.Ports, func(p corev1.ServicePort) bool { return p.Name == want }) {
-		return fmt.Sprintf("port-%d", port)
-	}
-	return want
+// portName is a name for the Service's port of a Gateway's server: Istio reads the
+// protocol from its beginning.
+func portName(server *networking.Server) string {
+	return fmt.Sprintf("%s-%d", strings.ToLower(orElse(server.GetPort().GetProtocol(), "TCP")), server.GetPort().GetNumber())
 }
 
 // serverOn is the Gateway's server on the port; nil where it has none.
