@@ -355,7 +355,7 @@ func TestTmuxEveryKeyIsPressed(t *testing.T) {
 				}
 				was := x.settle()
 				if b.name == "redraw" { // something else has written to the terminal
-					x.tmux("run-shell", "printf 'a line of another program' > #{pane_tty}")
+					x.tmux("run-shell", `printf '\033[12;5Ha line of another program' > #{pane_tty}`)
 					x.wait("a line of another program")
 					x.press(k)
 					x.gone("a line of another program")

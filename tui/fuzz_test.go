@@ -80,8 +80,30 @@ func FuzzEveryFieldOfAReport(f *testing.F) {
 				}
 			}
 			for _, keys := range [][]string{
-				nil, {"2"}, {"3"}, {"y"}, {"4"}, {"a"}, {"tab", "enter"}, {"esc", "5"}, {"b"}, {"esc", "B"}, {"space", "j", "="}, {"esc", "esc", "f"},
-				{"esc", "i"}, {"esc", "E"}, {"ctrl+n"}, {"esc", "H"}, {"esc", "c"}, {"c"}, {"esc", "e", "1"}, {"/", "a"}, {"esc", ":", "a"}, {"esc", "+"}, {"+"}, {"+", "w", "l"},
+				nil,
+				{"2"},
+				{"3"},
+				{"y"},
+				{"4"},
+				{"a"},
+				{"tab", "enter"},
+				{"esc", "5"},
+				{"b"},
+				{"esc", "B"},
+				{"space", "j", "="},
+				{"esc", "esc", "f"},
+				{"esc", "i"},
+				{"esc", "E"},
+				{"ctrl+n"},
+				{"esc", "H"},
+				{"esc", "c"},
+				{"c"},
+				{"esc", "e", "1"},
+				{"/", "a"},
+				{"esc", ":", "a"},
+				{"esc", "+"},
+				{"+"},
+				{"+", "w", "l"},
 			} {
 				d.press(keys...)
 				look(strings.Join(keys, " "))

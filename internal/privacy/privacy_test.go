@@ -173,7 +173,8 @@ func TestHeaderValuesGoFromJSONLinesOfUnknownFormats(t *testing.T) {
 		},
 		{
 			"a format that was read",
-			`{"m":"GET","u":"alice"}`, map[string]string{"REQ(:METHOD)": "GET", "u": "alice"},
+			`{"m":"GET","u":"alice"}`,
+			map[string]string{"REQ(:METHOD)": "GET", "u": "alice"},
 			`{"m":"***","u":"***"}`,
 		},
 		{"a line cut short", `{"method":"GET","who":"alice","path":"/a`, nil, `{"method":"***","who":"***","path":"***`},
