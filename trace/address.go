@@ -322,7 +322,9 @@ func (w *walker) terminated(n *node, f flow, svc *k8s.Service, port *corev1.Serv
 
 // balanced are the nodes a load balancer sends to: the ready ones that do not
 // opt out, and with externalTrafficPolicy Local those with an endpoint, as its
-// health check finds them (KEP-1669, KEP-1860).
+// health check finds them (KEP-1669, KEP-1860). A node that is not ready stays
+// among the targets (KEP-3458) and is passed over while its health check fails;
+// where no other is left, it is what the load balancer has.
 func (w *walker) balanced(n *node, s *servicePort, o *k8s.Owner) []*k8s.Node {
 	nodes, err := w.cluster.Nodes(w.ctx)
 	if notRead := w.refused(err); notRead != nil {
@@ -330,14 +332,15 @@ func (w *walker) balanced(n *node, s *servicePort, o *k8s.Owner) []*k8s.Node {
 		return nil
 	}
 	local := s.service.Spec.ExternalTrafficPolicy == corev1.ServiceExternalTrafficPolicyLocal
-	var out []*k8s.Node
+	var out, notReady []*k8s.Node
 	for _, node := range nodes {
-		if _, opt := node.Labels["node.kubernetes.io/exclude-from-external-load-balancers"]; opt {
+		if _, opt := node.Labels[noBalancer]; opt {
 			n.hop.check("node "+node.Name, Skipped, "labelled exclude-from-external-load-balancers")
 			continue
 		}
 		if !nodeReady(node) {
-			n.hop.check("node "+node.Name, Warn, "not ready: left out by the load balancer")
+			n.hop.check("node "+node.Name, Warn, "not ready: the load balancer's health check passes it over")
+			notReady = append(notReady, node)
 			continue
 		}
 		if local && o.Kind == k8s.OwnerLoadBalancer && s.notRead == nil {
@@ -348,8 +351,14 @@ func (w *walker) balanced(n *node, s *servicePort, o *k8s.Owner) []*k8s.Node {
 		}
 		out = append(out, node)
 	}
+	if len(out) == 0 && !local {
+		return notReady
+	}
 	return out
 }
+
+// noBalancer is the label of a node that is no load balancer's target (KEP-1143).
+const noBalancer = "node.kubernetes.io/exclude-from-external-load-balancers"
 
 func nodeReady(n *k8s.Node) bool {
 	for _, c := range n.Status.Conditions {

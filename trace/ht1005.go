@@ -24,7 +24,7 @@ var healthPortAnnotations = []string{
 const statusPort = 15021
 
 // ht1005 names a load balancer that checks a port of the nodes that the Service
-// does not have.
+// does not have, or that has no node to send to.
 func ht1005(q *inquiry) {
 	q.kind(func(n *node) {
 		s := n.facts.service
@@ -32,6 +32,9 @@ func ht1005(q *inquiry) {
 			return
 		}
 		svc := s.service
+		if n.hop.State == Fail && len(n.next) == 0 {
+			q.withoutNodes(n)
+		}
 		for _, a := range healthPortAnnotations {
 			value := svc.Annotations[a]
 			port, err := strconv.Atoi(value)
@@ -61,6 +64,23 @@ func ht1005(q *inquiry) {
 			q.proof(f, Config, Query{Area: AreaCluster, File: "services", Select: Selector{Namespace: svc.Namespace, Name: svc.Name}}, fmt.Sprintf("%q: %q", a, value), value)
 		}
 	}, KindLoadBalancer)
+}
+
+// withoutNodes names a load balancer of which every node is kept out by its label.
+func (q *inquiry) withoutNodes(n *node) {
+	nodes, err := q.cluster.Nodes(q.ctx)
+	if q.refused(err) != nil || len(nodes) == 0 {
+		return
+	}
+	for _, m := range nodes {
+		if _, out := m.Labels[noBalancer]; !out {
+			return
+		}
+	}
+	f := q.report(n, "every node carries the label "+noBalancer+": the load balancer of "+n.facts.service.String()+" has no node to send to",
+		"kubectl label node "+nodes[0].Name+" "+noBalancer+"-   # and so on the other nodes that may take traffic from outside")
+	f.title, f.severity = "load balancer has no node to send to", SeverityError
+	q.proof(f, Config, Query{Area: AreaCluster, File: "nodes", Select: Selector{Name: nodes[0].Name}}, printed(nodes[0].Raw, noBalancer), noBalancer)
 }
 
 // healthNodePort is the NodePort a health check should use: that of the gateway's

@@ -39,6 +39,20 @@ func TestVariantsOfFaultsAreNamedToo(t *testing.T) {
 			), asked{url: "http://exam.com:8081/"}, trace.Unreachable, "HT1002", []trace.HopKind{trace.KindLoadBalancer, trace.KindService},
 		},
 		{
+			"a load balancer all of whose nodes are kept out", ingressLB, everyNode(func(o map[string]any) {
+				o["metadata"].(map[string]any)["labels"] = map[string]any{"node.kubernetes.io/exclude-from-external-load-balancers": ""}
+			}), getList, trace.Unreachable, "HT1005", []trace.HopKind{trace.KindLoadBalancer},
+		},
+		{
+			"a load balancer all of whose nodes are not ready sends to them all the same", ingressLB, everyNode(func(o map[string]any) {
+				for _, c := range in(o, "status")["conditions"].([]any) {
+					if c := c.(map[string]any); c["type"] == "Ready" {
+						c["status"] = "False"
+					}
+				}
+			}), getList, trace.Reachable, "", nil,
+		},
+		{
 			"endpoints that are out, and nothing tells why", faultWorld("HT5003-all-ejected"), remove(lbGateway + "clusters.json"),
 			getList, trace.Unreachable, "HT5003", []trace.HopKind{trace.KindEndpoint},
 		},
@@ -300,6 +314,11 @@ func opaqueReviews(t testing.TB, world files) {
 
 // emptyCluster takes the hosts of a cluster out of a proxy's dump and its
 // /clusters.
+// everyNode changes each of the cluster's nodes.
+func everyNode(edit func(o map[string]any)) change {
+	return all(item("nodes", "k8s-worker-1", edit), item("nodes", "k8s-worker-2", edit))
+}
+
 func emptyCluster(proxy, cluster string) change {
 	return func(t testing.TB, world files) {
 		t.Helper()
