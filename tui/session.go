@@ -76,14 +76,16 @@ type Options struct {
 // environment as os.Environ returns it.
 //
 // It returns the last complete report, masked if privacy was on, or nil if there
-// was none. With [ErrInterrupted] the user left by ctrl-c, or a signal ended the program; any other error means
+// was none. With [ErrInterrupted] the user left by ctrl-c, or a signal ended the
+// program; any other error means
 // that the UI itself failed.
 func Run(ctx context.Context, s Session, in io.Reader, out io.Writer, env []string) (*trace.Report, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	// Bubble Tea's own handling of signals waits for its loop to take them, for
-	// ever if the context (the caller's, ended by the same signal) ends the loop
-	// first; and a hangup it leaves to end the program at once.
+	// A signal, or the end of the caller's context, asks Bubble Tea to quit. Its
+	// own handling of signals waits for its loop to take them, for ever if a
+	// context ends the loop first; a hangup it leaves to end the program at once;
+	// and a context ends it without waiting for who reads the keys.
 	ends := []os.Signal{os.Interrupt, syscall.SIGTERM}
 	if !signal.Ignored(syscall.SIGHUP) { // as under nohup
 		ends = append(ends, syscall.SIGHUP)
@@ -92,12 +94,15 @@ func Run(ctx context.Context, s Session, in io.Reader, out io.Writer, env []stri
 	defer stop()
 	m := newModel(ctx, s, newEnvironment(env))
 	opts := []tea.ProgramOption{
-		tea.WithContext(ctx), tea.WithoutSignalHandler(), tea.WithInput(in), tea.WithOutput(out), tea.WithEnvironment(env),
+		tea.WithoutSignalHandler(), tea.WithInput(in), tea.WithOutput(out), tea.WithEnvironment(env),
 	}
 	if m.noColor {
 		opts = append(opts, tea.WithColorProfile(colorprofile.ASCII))
 	}
-	_, err := tea.NewProgram(m, opts...).Run()
+	program := tea.NewProgram(m, opts...)
+	asked := context.AfterFunc(ctx, program.Quit)
+	_, err := program.Run()
+	asked()
 	ended := ctx.Err() != nil
 	cancel()
 	r := m.report()
