@@ -24,10 +24,14 @@ func TestANodeThatMayNotBeReadIsInferred(t *testing.T) {
 		verdict trace.Verdict
 	}{
 		{"nodes are read", func(testing.TB, files) {}, trace.OK, "NodePort 31373 is istio-system/istio-ingressgateway:http2", "", 2, trace.Reachable},
-		{"a Pod in the node's network has the address", all(noNodes, text("cluster/pods.json", `"items": [`, `"items": [`+hostPod)), trace.OK,
-			"NodePort 31373 is istio-system/istio-ingressgateway:http2", "192.168.170.137 is the address of a Pod with hostNetwork on node baihl-master", 2, trace.Reachable},
-		{"nothing tells that the address is a node's", noNodes, trace.Unknown,
-			"NodePort 31373 is istio-system/istio-ingressgateway:http2, if 192.168.170.137 is a node (inferred)", "that 192.168.170.137 is one was not read", 2, trace.Undetermined},
+		{
+			"a Pod in the node's network has the address", all(noNodes, text("cluster/pods.json", `"items": [`, `"items": [`+hostPod)), trace.OK,
+			"NodePort 31373 is istio-system/istio-ingressgateway:http2", "192.168.170.137 is the address of a Pod with hostNetwork on node baihl-master", 2, trace.Reachable,
+		},
+		{
+			"nothing tells that the address is a node's", noNodes, trace.Unknown,
+			"NodePort 31373 is istio-system/istio-ingressgateway:http2, if 192.168.170.137 is a node (inferred)", "that 192.168.170.137 is one was not read", 2, trace.Undetermined,
+		},
 		{"and no Service has the port", all(noNodes, text("cluster/services.json", "31373", "31999")), trace.Unknown, "whose address it is could not be found out", "", 0, trace.Undetermined},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -75,8 +79,10 @@ func TestALogReadInPartSaysSo(t *testing.T) {
 	}{
 		{"a whole log with a line", func(testing.TB, files) {}, trace.OK, "of this request's lines", false},
 		{"a log without end, with a line", text("snapshot.json", `"format"`, `"observations":[`+cut+`],"format"`), trace.OK, "; the log was read in part: it did not end within 5s", true},
-		{"a log without end, without a line", all(text("snapshot.json", `"format"`, `"observations":[`+cut+`],"format"`), text(log, "/simple/httpserver", "/elsewhere")), trace.Unknown,
-			"no line of this request in the last 1h0m0s; the log was read in part: it did not end within 5s", true},
+		{
+			"a log without end, without a line", all(text("snapshot.json", `"format"`, `"observations":[`+cut+`],"format"`), text(log, "/simple/httpserver", "/elsewhere")), trace.Unknown,
+			"no line of this request in the last 1h0m0s; the log was read in part: it did not end within 5s", true,
+		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			world := unpack(t, ingressHTTP)

@@ -29,8 +29,10 @@ func TestReplicasOfAGatewayAreCompared(t *testing.T) {
 	}{
 		{"the same version", func(testing.TB, files) {}, trace.Reachable, "", "", ""},
 		{"an older version with the same route", older, trace.Reachable, "", "", "version of route table http.8080: 2026-11-20T17:11:54Z/4; istio-system/istio-ingressgateway-6d8b7c9f5-8c4vn has 2026-11-20T17:11:54Z/7"},
-		{"an older version with another route that decides alike", all(older, text(second, `"operation": "productpage.bookinfo.svc.cluster.local:9080/productpage"`, `"operation": "old"`)), trace.Reachable, trace.SeverityInfo,
-			"replicas of the gateway hold different versions of route table http.8080: istio-system/istio-ingressgateway-6d8b7c9f5-8c4vn has 2026-11-20T17:11:54Z/7, istio-system/istio-ingressgateway-6d8b7c9f5-j6lzq has 2026-11-20T17:11:54Z/4; they decide this request alike", "version of route table http.8080"},
+		{
+			"an older version with another route that decides alike", all(older, text(second, `"operation": "productpage.bookinfo.svc.cluster.local:9080/productpage"`, `"operation": "old"`)), trace.Reachable, trace.SeverityInfo,
+			"replicas of the gateway hold different versions of route table http.8080: istio-system/istio-ingressgateway-6d8b7c9f5-8c4vn has 2026-11-20T17:11:54Z/7, istio-system/istio-ingressgateway-6d8b7c9f5-j6lzq has 2026-11-20T17:11:54Z/4; they decide this request alike", "version of route table http.8080",
+		},
 		{"an older version without the route", all(older, text(second, `"path": "/productpage"`, `"path": "/old"`)), trace.Degraded, trace.SeverityError, "replicas of the gateway do not agree", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -54,15 +54,18 @@ func TestVariantsOfFaultsAreNamedToo(t *testing.T) {
 		},
 		{
 			"endpoints that are out, and nothing tells why", faultWorld("HT5003-all-ejected"), remove(lbGateway + "clusters.json"),
-			getList, trace.Unreachable, "HT5003", []trace.HopKind{trace.KindEndpoint},
+			getList, trace.Unreachable, "HT5003",
+			[]trace.HopKind{trace.KindEndpoint},
 		},
 		{
 			"the NodePort of another node, from a Pod", ingressHTTP, nothing,
-			asked{url: nodePort.url, headers: nodePort.headers, from: "pod:simple/simple-fb6498fdb-rmdg2"}, trace.Reachable, "", nil,
+			asked{url: nodePort.url, headers: nodePort.headers, from: "pod:simple/simple-fb6498fdb-rmdg2"},
+			trace.Reachable, "", nil,
 		},
 		{
 			"the NodePort of another node, from a node", ingressHTTP, nothing,
-			asked{url: nodePort.url, headers: nodePort.headers, from: "node:baihl-node"}, trace.Reachable, "", nil,
+			asked{url: nodePort.url, headers: nodePort.headers, from: "node:baihl-node"},
+			trace.Reachable, "", nil,
 		},
 		{
 			"a node whose object was not read sends from an interface of its", ingressHTTP, func(_ testing.TB, world files) {
@@ -85,8 +88,10 @@ func TestVariantsOfFaultsAreNamedToo(t *testing.T) {
 			"Cilium in kube-proxy's place, a NodePort", ingressHTTP, nodesHold(cilium), nodePort, trace.Undetermined, "HT0002", []trace.HopKind{trace.KindNode},
 		},
 		{
-			"Cilium in kube-proxy's place, a ClusterIP", ingressHTTP, nodesHold(cilium), asked{url: "http://10.96.34.201/hello", from: "pod:simple/simple-fb6498fdb-rmdg2"},
-			trace.Undetermined, "HT0002", []trace.HopKind{trace.KindNode},
+			"Cilium in kube-proxy's place, a ClusterIP", ingressHTTP, nodesHold(cilium),
+			asked{url: "http://10.96.34.201/hello", from: "pod:simple/simple-fb6498fdb-rmdg2"},
+			trace.Undetermined, "HT0002",
+			[]trace.HopKind{trace.KindNode},
 		},
 		{
 			"kube-proxy in nftables mode", ingressHTTP, all(nodesHold(""), func(_ testing.TB, world files) {
@@ -224,7 +229,9 @@ func TestVariantsOfFaultsAreNamedToo(t *testing.T) {
 		},
 		{
 			"a port named for TCP whose HTTP routes a VirtualService has", bookinfo, opaqueReviews,
-			asked{url: "http://reviews:9080/reviews/0", from: "pod:bookinfo/productpage-v1-6c8d9f7b54-p2wqd"}, trace.Reachable, "HT6004", []trace.HopKind{trace.KindListener},
+			asked{url: "http://reviews:9080/reviews/0", from: "pod:bookinfo/productpage-v1-6c8d9f7b54-p2wqd"},
+			trace.Reachable, "HT6004",
+			[]trace.HopKind{trace.KindListener},
 		},
 		{
 			"a certificate that /certs says has expired", faultWorld(httpsWorld), add(lbGateway+"certs.json", `{
