@@ -19,16 +19,19 @@ func TestTmuxPictures(t *testing.T) {
 		name, line string
 		w, h       int
 		sign       string
-		keys       []string
+		key, then  string // what is pressed, and what comes of it
 	}{
-		{"fault", "$HOPTRAIL demo HT5002-selector", 120, 34, "UNREACHABLE", nil},
-		{"branches", "$HOPTRAIL demo bookinfo/ingress-http", 120, 34, "REACHABLE", []string{"B"}},
+		{"fault", "$HOPTRAIL demo HT5002-selector", 120, 34, "UNREACHABLE", "", ""},
+		{"branches", "$HOPTRAIL demo bookinfo/ingress-http", 120, 34, "REACHABLE", "B", "All ways"},
 	} {
 		t.Run(p.name, func(t *testing.T) {
 			x := newTerm(t, p.w, p.h)
 			x.sh(p.line)
 			x.wait(p.sign, "q quit")
-			x.press(p.keys...)
+			if p.key != "" {
+				x.press(p.key)
+				x.wait(p.then)
+			}
 			styled := x.settled()
 			x.press("ctrl+g", "q")
 			got := svg(styled, p.w, p.h)

@@ -153,7 +153,9 @@ func TestAPodThatCameWithAListIsNotAskedForAgain(t *testing.T) {
 
 func TestAReadIsMadeOnceHoweverManyAsk(t *testing.T) {
 	f := newFake(t)
+	underWay := make(chan struct{}, 100)
 	f.mux.HandleFunc("/api/v1/pods", func(w http.ResponseWriter, r *http.Request) {
+		underWay <- struct{}{}
 		time.Sleep(50 * time.Millisecond)
 		io.WriteString(w, `{"kind":"PodList","apiVersion":"v1","items":[{"metadata":{"namespace":"ns","name":"p"},"status":{"podIP":"1.1.1.1"}}]}`)
 	})
@@ -161,8 +163,10 @@ func TestAReadIsMadeOnceHoweverManyAsk(t *testing.T) {
 	var wg sync.WaitGroup
 	for i := range 20 {
 		sel := trace.Selector{}
+		if i == 2 {
+			<-underWay // the whole list is asked for
+		}
 		if i > 0 && i%2 == 0 {
-			time.Sleep(time.Millisecond) // the whole list is under way by now
 			sel.Fields = "status.podIP=1.1.1.1"
 		}
 		wg.Go(func() { mustAsk(t, s, clusterQuery("pods", sel)) })
