@@ -467,6 +467,9 @@ func (t *stepTree) endpointHop(o *envoyadmin.Outcome, e *envoyadmin.Endpoint) *n
 		h.Detail.Pod = owner.ref.String()
 	}
 	h.Summary = e.Address + " is " + e.Health
+	if e.Health == "unknown" {
+		h.Summary = e.Address + ", its health is not known"
+	}
 	switch {
 	case e.Health == "healthy" || e.Health == "degraded":
 		h.settle(OK, "")

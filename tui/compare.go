@@ -2,6 +2,7 @@ package tui
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/hoptrail/hoptrail/trace"
 )
@@ -79,9 +80,24 @@ func compareRows(m *model, p *prepared, sides [2]side, w int) []row {
 		h := &p.r.Hops[s.hops[k]]
 		return fmt.Sprintf("%s %d %s %s", m.g.state[h.State], k+1, kindName(h.Kind), hopName(h)), clean(h.Summary), h.State
 	}
+	// What is said below the two names of a pair: how the hops differ.
+	alike := make([]bool, len(pairs))
+	differ := make([][2]string, len(pairs))
 	same := 0
-	for _, x := range pairs {
-		if x.a >= 0 && x.b >= 0 && sides[0].hops[x.a] == sides[1].hops[x.b] {
+	for n, x := range pairs {
+		_, differ[n][0], _ = cell(sides[0], x.a)
+		_, differ[n][1], _ = cell(sides[1], x.b)
+		if x.a < 0 || x.b < 0 {
+			continue
+		}
+		a, b := &p.r.Hops[sides[0].hops[x.a]], &p.r.Hops[sides[1].hops[x.b]]
+		if a == b {
+			alike[n] = true
+		} else if sameWords(a, b) {
+			left, right := flowDifference(a.In, b.In)
+			differ[n], alike[n] = [2]string{left, right}, left == right
+		}
+		if alike[n] {
 			same++
 		}
 	}
@@ -89,7 +105,7 @@ func compareRows(m *model, p *prepared, sides [2]side, w int) []row {
 	if w < 60 {
 		for n, s := range sides {
 			d.head(fmt.Sprintf("%d: %s", n+1, s.title))
-			for _, x := range pairs {
+			for i, x := range pairs {
 				k := x.a
 				if n == 1 {
 					k = x.b
@@ -97,34 +113,34 @@ func compareRows(m *model, p *prepared, sides [2]side, w int) []row {
 				if k < 0 {
 					continue
 				}
-				text, summary, st := cell(s, k)
-				if x.a >= 0 && x.b >= 0 && sides[0].hops[x.a] == sides[1].hops[x.b] {
+				text, _, st := cell(s, k)
+				if alike[i] {
 					flat(span{"  " + pad(text, w-2, m.g.ellipsis), m.th.dim})
 					continue
 				}
 				flat(span{m.g.differs + " ", m.th.warn}, span{pad(text, w-2, m.g.ellipsis), m.th.state(st)})
-				d.add(span{"    " + summary, 0}).indent = 4
+				d.add(span{"    " + differ[i][n], 0}).indent = 4
 			}
 		}
 		d.blank()
-		d.none(fmt.Sprintf("%d hops are the same", same))
+		d.none(sameHops(same))
 		return d.rows
 	}
 	half := (w - 7) / 2
 	bar := span{" " + m.g.vrule + " ", m.th.frame}
 	flat(span{"    " + pad(sides[0].title, half, m.g.ellipsis), m.th.title}, bar, span{pad(sides[1].title, half, m.g.ellipsis), m.th.title})
 	d.rows = append(d.rows, row{})
-	for _, x := range pairs {
-		ta, sa, stA := cell(sides[0], x.a)
-		tb, sb, stB := cell(sides[1], x.b)
-		if x.a >= 0 && x.b >= 0 && sides[0].hops[x.a] == sides[1].hops[x.b] {
+	for n, x := range pairs {
+		ta, _, stA := cell(sides[0], x.a)
+		tb, _, stB := cell(sides[1], x.b)
+		if alike[n] {
 			flat(span{"    " + pad(ta, half, m.g.ellipsis), m.th.dim}, bar, span{pad(tb, half, m.g.ellipsis), m.th.dim})
 			continue
 		}
 		flat(span{"  " + m.g.differs + " ", m.th.warn}, span{pad(ta, half, m.g.ellipsis), m.th.state(stA)}, bar,
 			span{pad(tb, half, m.g.ellipsis), m.th.state(stB)})
-		left := wrap([]span{{sa, 0}}, half-4, 0)
-		right := wrap([]span{{sb, 0}}, half-4, 0)
+		left := wrap([]span{{differ[n][0], 0}}, half-4, 0)
+		right := wrap([]span{{differ[n][1], 0}}, half-4, 0)
 		for i := range max(len(left), len(right)) {
 			var l, r string
 			if i < len(left) {
@@ -140,8 +156,40 @@ func compareRows(m *model, p *prepared, sides [2]side, w int) []row {
 		}
 	}
 	d.rows = append(d.rows, row{})
-	d.none(fmt.Sprintf("%d hops are the same", same))
+	d.none(sameHops(same))
 	return d.rows
+}
+
+func sameHops(n int) string {
+	if n == 1 {
+		return "1 hop is the same"
+	}
+	return counted(n, "hop") + " are the same"
+}
+
+// sameWords says whether two hops would be shown alike.
+func sameWords(a, b *trace.Hop) bool {
+	return a.Kind == b.Kind && a.State == b.State && hopName(a) == hopName(b) && a.Summary == b.Summary && a.Why == b.Why
+}
+
+// flowDifference says what arrives at one hop and not at the other, "" twice
+// where the same arrives at both.
+func flowDifference(a, b *trace.Flow) (left, right string) {
+	var l, r []string
+	for _, f := range flowFields(a, b) {
+		if f.in != f.out {
+			l = append(l, f.name+" "+orUnset(f.in))
+			r = append(r, f.name+" "+orUnset(f.out))
+		}
+	}
+	return strings.Join(l, ", "), strings.Join(r, ", ")
+}
+
+func orUnset(s string) string {
+	if s == "" {
+		return "<unset>"
+	}
+	return s
 }
 
 func joined(ss []span) string { return row{spans: ss}.text() }

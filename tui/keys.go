@@ -494,7 +494,7 @@ func keyTable() []binding {
 		},
 
 		{
-			ctx: ctxPalette, keys: []string{"down", "ctrl+n"}, name: "down", short: "down",
+			ctx: ctxPalette, keys: []string{"down", "ctrl+n"}, name: "down", short: "next",
 			help: "next entry", run: do(func(m *model) { m.moveTop(1) }),
 		},
 		{
@@ -540,7 +540,7 @@ func busy(m *model) string {
 }
 
 func notLive(m *model) string {
-	if !m.s.Live {
+	if !m.s.Live && !m.live { // what --every began can be ended
 		return "a snapshot does not change"
 	}
 	return ""

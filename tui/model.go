@@ -1010,7 +1010,7 @@ func (m *model) toggleFollow() tea.Cmd {
 		m.following()
 		m.following = nil
 		m.followGen++
-		m.say(trace.Skipped, "following stopped; %d lines kept", len(m.followed))
+		m.say(trace.Skipped, "following stopped; %s kept", counted(len(m.followed), "line"))
 		return nil
 	}
 	r := m.current()

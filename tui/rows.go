@@ -347,14 +347,7 @@ func (d *doc) flows(in, out *trace.Flow) {
 			r = d.add(name, span{f.in, 0})
 			r.copy = f.in
 		default:
-			was, now := f.in, f.out
-			if was == "" {
-				was = "<unset>"
-			}
-			if now == "" {
-				now = "<unset>"
-			}
-			r = d.add(name, span{was, 0}, span{" " + d.g.arrow + " ", d.th.title}, span{now, d.th.title}, span{"  changed", d.th.dim})
+			r = d.add(name, span{orUnset(f.in), 0}, span{" " + d.g.arrow + " ", d.th.title}, span{orUnset(f.out), d.th.title}, span{"  changed", d.th.dim})
 			r.copy = f.out
 		}
 		r.indent = 13

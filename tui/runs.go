@@ -379,6 +379,14 @@ func fitName(name string, w int) string {
 	return name
 }
 
+// counted is n of a thing, in the plural but for one.
+func counted(n int, thing string) string {
+	if n == 1 {
+		return "1 " + thing
+	}
+	return fmt.Sprintf("%d %ss", n, thing)
+}
+
 func tookText(ms float64) string {
 	switch {
 	case ms <= 0:

@@ -287,6 +287,37 @@ func TestAllWaysAndComparing(t *testing.T) {
 	d.press("esc", "b", "B").has("All ways")
 }
 
+func TestComparingSaysHowHopsThatReadAlikeDiffer(t *testing.T) {
+	hop := func(id string, kind trace.HopKind, name, src string) trace.Hop {
+		return trace.Hop{ID: id, Kind: kind, State: trace.OK, Subject: trace.Subject{Name: name}, Summary: name + " takes it", In: &trace.Flow{Src: src}}
+	}
+	r := &trace.Report{
+		Schema: "hoptrail.report/v1", Verdict: trace.Reachable,
+		Hops: []trace.Hop{
+			hop("h1", trace.KindDNS, "shop", ""), hop("h2", trace.KindNode, "gw", "10.0.0.1"), hop("h3", trace.KindApp, "web", "10.0.0.9"),
+			hop("h4", trace.KindNode, "gw", "10.0.0.2"), hop("h5", trace.KindApp, "web", "10.0.0.9"),
+		},
+		Paths: []trace.Path{
+			{Probability: 0.5, Verdict: trace.Reachable, Hops: []string{"h1", "h2", "h3"}},
+			{Probability: 0.5, Verdict: trace.Reachable, Hops: []string{"h1", "h4", "h5"}},
+		},
+	}
+	r.Hops[0].Branches = []trace.Branch{{Label: "a", Probability: 0.5, To: "h2", State: trace.OK}, {Label: "b", Probability: 0.5, To: "h4", State: trace.OK}}
+	for _, w := range []int{100, 50} {
+		d := newDriver(t, session(r), w, 40, utf8Env)
+		d.press("B", "space", "space", "=").has("Compare", "≠ ✓ 2 node gw", "from 10.0.0.1", "from 10.0.0.2", "2 hops are the same")
+		d.lacks("≠ ✓ 3 app web", "gw takes it")
+	}
+}
+
+func TestLiveModeThatAFlagBeganOnASnapshotCanBeEnded(t *testing.T) {
+	s := session(sample(t, "fault"))
+	s.Live, s.Options.Every = false, time.Second
+	d := newDriver(t, s, 120, 40, utf8Env)
+	d.has("LIVE 1s").press("L").has("live is off").lacks("LIVE 1s")
+	d.press("L").has("live: a snapshot does not change")
+}
+
 func TestPathsBeyondTheBoundAreNamed(t *testing.T) {
 	r := sample(t, "branches")
 	r.Paths = append(r.Paths[:2:2], trace.Path{Probability: 0.55, Verdict: trace.Undetermined})

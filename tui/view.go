@@ -51,7 +51,7 @@ func (m *model) draw() *canvas {
 	if r := m.lay.pathRule; !r.empty() {
 		title := "Path"
 		if n := len(m.path); n > 0 {
-			title = fmt.Sprintf("Path  %d hops", n)
+			title = "Path  " + counted(n, "hop")
 		}
 		if m.view != nil && len(m.view.r.Paths) > 1 {
 			title += fmt.Sprintf(", one of %d ways", len(m.view.r.Paths))
@@ -251,7 +251,7 @@ func (m *model) bannerRows() [][]span {
 	}
 	rows[0] = append(rows[0], span{"  " + text, 0})
 	if len(m.changed)+len(m.gone) > 0 {
-		text := fmt.Sprintf("  %s %d hops changed since %s", g.changed, len(m.changed), m.since)
+		text := fmt.Sprintf("  %s %s changed since %s", g.changed, counted(len(m.changed), "hop"), m.since)
 		if len(m.gone) > 0 {
 			text += "; gone: " + strings.Join(m.gone, ", ")
 		}
@@ -651,7 +651,7 @@ func (m *model) drawLogs(r rect) {
 	if m.logAll {
 		scope = "all hops"
 	}
-	info := fmt.Sprintf("%s%s%d lines", scope, m.g.sep, n)
+	info := scope + m.g.sep + counted(n, "line")
 	if m.filter != "" {
 		info += m.g.sep + "filter " + clean(m.filter)
 	}
@@ -722,7 +722,7 @@ func (m *model) noLogs() []row {
 	case m.filter != "":
 		d.none("no line holds " + clean(m.filter) + "; & changes the filter")
 	case !m.logAll && len(m.log.rows) > 0:
-		d.none(fmt.Sprintf("no line belongs to this hop; a shows the %d lines of all hops", len(m.log.rows)))
+		d.none(fmt.Sprintf("no line belongs to this hop; a shows the %s of all hops", counted(len(m.log.rows), "line")))
 	default:
 		read := 0
 		if m.view != nil {
