@@ -649,7 +649,8 @@ func TestLimitedUsersGetWhatTheirRightsAllow(t *testing.T) {
 				if !slices.ContainsFunc(r.Findings, func(f struct {
 					Code, Title, Detail, Hop string
 					Fix                      []string
-				}) bool {
+				},
+				) bool {
 					return f.Code == "HT0001" && strings.HasPrefix(f.Detail, what+" was not read") && len(f.Fix) > 0 && strings.HasPrefix(f.Fix[0], named)
 				}) {
 					t.Errorf("no HT0001 says %q of %s\n%+v", named, what, r.Findings)
@@ -791,7 +792,8 @@ func TestReplicasThatDoNotAgreeAreBranches(t *testing.T) {
 	if r.Verdict != "degraded" || r.exit != 1 || !slices.ContainsFunc(r.Findings, func(f struct {
 		Code, Title, Detail, Hop string
 		Fix                      []string
-	}) bool {
+	},
+	) bool {
 		return f.Code == "HT3008" && strings.Contains(f.Detail, current+" answers forward") && strings.Contains(f.Detail, behind+" answers reject no_route")
 	}) {
 		t.Errorf("exit %d, verdict %s\n%s", r.exit, r.Verdict, r.outline())

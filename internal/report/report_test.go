@@ -144,7 +144,9 @@ func TestWordsThatOldYAMLTakesForBooleansAreQuoted(t *testing.T) {
 func TestTextThatLooksLikeADetailStaysText(t *testing.T) {
 	for _, h := range []trace.Hop{
 		{Kind: trace.KindNode, Summary: `"detail":{} {,`, Subject: trace.Subject{Name: `","detail":{},"x":"`}, Detail: trace.Detail{Rules: []trace.RuleStep{{Text: `{,"detail":{}<&>`}}}},
-		{Kind: trace.KindFilterChain}, {Kind: trace.KindApp}, {},
+		{Kind: trace.KindFilterChain},
+		{Kind: trace.KindApp},
+		{},
 	} {
 		text := String(&trace.Report{Hops: []trace.Hop{h}}, JSON)
 		var got trace.Report
