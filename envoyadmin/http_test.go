@@ -146,3 +146,46 @@ func TestHeadersBeyondTheCodecsLimitsAreRefused(t *testing.T) {
 		}
 	}
 }
+
+// TestAgRPCClientIsAnsweredWithAGRPCStatus holds what Envoy answers itself to
+// what a gRPC client, and the access log, see of it.
+func TestAgRPCClientIsAnsweredWithAGRPCStatus(t *testing.T) {
+	const table = `{"name":"r","virtual_hosts":[{"name":"v","domains":["a.test"],"routes":[
+		{"match":{"prefix":"/gone"},"route":{"cluster":"gone"}},
+		{"match":{"prefix":"/moved"},"redirect":{"path_redirect":"/there"}},
+		{"match":{"prefix":"/said"},"direct_response":{"status":403}},
+		{"match":{"prefix":"/ok"},"route":{"cluster":"a"}}]}]}`
+	const mapper = `"local_reply_config":{"mappers":[{"filter":{"status_code_filter":{"comparison":{"op":"EQ","value":{"default_value":404,"runtime_key":"k"}}}},"status_code":401}]}`
+	fault := func(abort string) string {
+		return httpFilter("fault.v3.HTTPFault", `,"abort":{`+abort+`,"percentage":{"numerator":100}}`) + "," + routerFilter
+	}
+	for _, tc := range []struct{ name, filters, fields, path, kind, want string }{
+		{"no route", routerFilter, "", "/none", "application/grpc", "200 (grpc-status 12)"},
+		{"no route, of a kind of gRPC", routerFilter, "", "/none", "application/grpc+proto", "200 (grpc-status 12)"},
+		{"gRPC-Web is not gRPC", routerFilter, "", "/none", "application/grpc-web", "404"},
+		{"nor is what says nothing", routerFilter, "", "/none", "", "404"},
+		{"no cluster", routerFilter, "", "/gone", "application/grpc", "200 (grpc-status 14)"},
+		{"a direct response", routerFilter, "", "/said", "application/grpc", "200 (grpc-status 7)"},
+		{"a redirect keeps where it leads", routerFilter, "", "/moved", "application/grpc", "200 (grpc-status 2)"},
+		{"after local_reply_config", routerFilter, mapper, "/none", "application/grpc", "200 (grpc-status 16)"},
+		{"a fault may name another", fault(`"grpc_status":5`), "", "/ok", "application/grpc", "200"},
+		{"a fault, of HTTP", fault(`"http_status":418`), "", "/ok", "", "418"},
+		{"before the request is read", routerFilter, `"max_request_headers_kb":1`, "/" + strings.Repeat("x", 1<<10), "application/grpc", "431"},
+	} {
+		c := Call{Address: at80, Authority: "a.test", Path: tc.path}
+		if tc.kind != "" {
+			c.Headers = []Header{{"Content-Type", tc.kind}}
+		}
+		o := read(t, httpDump(`"filter_chains":[{"filters":[`+hcmWith(tc.filters, tc.fields)+`]}]`, table)).Match(c).Outcomes[0]
+		if o.Response == nil || o.Response.String() != tc.want {
+			t.Errorf("%s: %v, want %s", tc.name, o.Response, tc.want)
+		}
+		if tc.path == "/moved" && (o.Verdict != Redirect || o.Response.Location != "http://a.test/there") {
+			t.Errorf("%s: %s %+v", tc.name, o.Verdict, o.Response)
+		}
+	}
+	o := read(t, httpDump(`"filter_chains":[{"filters":[`+hcm("")+`]}]`, table)).Match(Call{Address: at80, Authority: "a.test", Path: "/ok", Headers: []Header{{"content-type", "application/grpc"}}}).Outcomes[0]
+	if o.Verdict != Forward || o.Response != nil {
+		t.Errorf("forwarded: %s %v", o.Verdict, o.Response)
+	}
+}

@@ -55,6 +55,50 @@ func (w *way) localReply() {
 	}
 }
 
+// grpcReply makes an answer that Envoy gives itself what a gRPC client gets:
+// status 200, which the access log has too, and the error as grpc-status. Filters
+// that answer with a success, as to a preflight, send it as it is, and what the
+// codec refuses is not known to be gRPC. Source: prepareLocalReply in
+// source/common/http/utility.cc, httpToGrpcStatus in source/common/grpc/status.cc.
+func (w *way) grpcReply() {
+	o := &w.out
+	if w.seen == nil || o.Response == nil || o.Verdict == Undetermined || len(o.Steps) == 0 ||
+		strings.HasPrefix(o.Details, "http1.") || strings.HasPrefix(o.Details, "http2.") {
+		return
+	}
+	kind, _ := w.seen.Get("content-type")
+	last := &o.Steps[len(o.Steps)-1]
+	if kind != "application/grpc" && !strings.HasPrefix(kind, "application/grpc+") || last.Kind == KindFilter && o.Response.Status < 400 {
+		return
+	}
+	n := &Response{Status: 200, Location: o.Response.Location, Body: o.Response.Body}
+	if o.Details == "fault_filter_abort" { // the filter may name a grpc-status of its own
+		last.Why = joinWords(last.Why, fmt.Sprintf("a gRPC client gets status 200 and a grpc-status in place of %d", o.Response.Status))
+	} else {
+		status := grpcStatus(o.Response.Status)
+		last.Why = joinWords(last.Why, fmt.Sprintf("a gRPC client gets status 200 with grpc-status %d in place of %d", status, o.Response.Status))
+		n.GRPCStatus = &status
+	}
+	o.Response = n
+}
+
+// grpcStatus is the grpc-status that stands for an HTTP status.
+func grpcStatus(http int) int {
+	switch http {
+	case 400:
+		return 13
+	case 401:
+		return 16
+	case 403:
+		return 7
+	case 404:
+		return 12
+	case 429, 502, 503, 504:
+		return 14
+	}
+	return 2
+}
+
 func inlineText(s *corev3.DataSource) string {
 	if t := s.GetInlineString(); t != "" {
 		return t

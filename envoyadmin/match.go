@@ -173,6 +173,7 @@ func (w *way) finish() {
 		}
 	}
 	w.localReply()
+	w.grpcReply()
 	if o.Endpoints == nil {
 		o.Endpoints = []Endpoint{}
 	}

@@ -3,6 +3,7 @@ package envoyadmin
 import (
 	"encoding/json"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -180,6 +181,18 @@ type Response struct {
 	Status   int    `json:"status"`
 	Location string `json:"location,omitempty"`
 	Body     string `json:"body,omitempty"`
+	// GRPCStatus is the grpc-status of an answer to a gRPC request: Status is then
+	// 200 and the body goes as grpc-message. nil for what is no gRPC, and for an
+	// answer whose grpc-status is not known.
+	GRPCStatus *int `json:"grpc_status,omitempty"`
+}
+
+// String is the status in words: "404", "200 (grpc-status 12)".
+func (r *Response) String() string {
+	if r.GRPCStatus == nil {
+		return strconv.Itoa(r.Status)
+	}
+	return fmt.Sprintf("%d (grpc-status %d)", r.Status, *r.GRPCStatus)
 }
 
 // WeightedCluster is one entry of a weighted choice.

@@ -20,15 +20,15 @@ func ht4009(q *inquiry) {
 		}
 		switch {
 		case n.hop.Kind == KindRoute && o.Verdict == envoyadmin.DirectResponse && o.VirtualHost != "block_all":
-			n.hop.settle(Fail, fmt.Sprintf("the route answers %d itself", o.Response.Status))
-			q.report(n, fmt.Sprintf("route %s%s answers %d itself; the request goes no further", orElse(o.Route, n.hop.Detail.Match), by, o.Response.Status),
+			n.hop.settle(Fail, fmt.Sprintf("the route answers %s itself", o.Response))
+			q.report(n, fmt.Sprintf("route %s%s answers %s itself; the request goes no further", orElse(o.Route, n.hop.Detail.Match), by, o.Response),
 				"take directResponse out of the route"+by+", if the application should answer"+edit(n.hop.Detail.Owner))
 		case n.hop.Kind == KindRoute && o.Verdict == envoyadmin.Redirect:
 			n.hop.settle(Fail, fmt.Sprintf("the route answers with a redirect to %s", o.Response.Location))
-			q.report(n, fmt.Sprintf("route %s%s answers %d and sends the client to %s", orElse(o.Route, orElse(n.hop.Detail.Match, o.VirtualHost)), by, o.Response.Status, o.Response.Location),
+			q.report(n, fmt.Sprintf("route %s%s answers %s and sends the client to %s", orElse(o.Route, orElse(n.hop.Detail.Match, o.VirtualHost)), by, o.Response, o.Response.Location),
 				"trace where it leads: hoptrail "+Quote(o.Response.Location))
 		case n.hop.Kind == KindFilter && n.hop.State == Fail && (o.Flags == "FI" || o.Flags == "RL" || o.Details == "fault_filter_abort" || o.Details == "request_rate_limited" || o.Details == "local_rate_limited"):
-			q.report(n, fmt.Sprintf("filter %s%s answers %d: %s", n.hop.Detail.Name, by, o.Response.Status, n.hop.Why),
+			q.report(n, fmt.Sprintf("filter %s%s answers %s: %s", n.hop.Detail.Name, by, o.Response, n.hop.Why),
 				"take the fault or the limit out of the configuration it comes from, if it is not wanted now")
 		}
 	}, KindRoute, KindFilter)

@@ -341,7 +341,7 @@ func (t *stepTree) stepHop(s envoyadmin.Step, o *envoyadmin.Outcome) *node {
 	}
 	answers := o.Verdict == envoyadmin.Redirect || o.Verdict == envoyadmin.DirectResponse
 	if o.Response != nil && (h.State == Fail || kind == KindRoute && answers) {
-		h.Detail.Response = &Response{Status: o.Response.Status, Location: o.Response.Location, Body: o.Response.Body}
+		h.Detail.Response = &Response{Status: o.Response.Status, Location: o.Response.Location, Body: o.Response.Body, GRPCStatus: o.Response.GRPCStatus}
 	}
 	if h.State == Fail || h.State == Unknown {
 		h.Detail.Flags, h.Detail.Code = o.Flags, o.Details

@@ -267,6 +267,9 @@ type Response struct {
 	Status   int    `json:"status"`
 	Location string `json:"location,omitempty"`
 	Body     string `json:"body,omitempty"`
+	// GRPCStatus is the grpc-status of an answer to a gRPC request, whose Status is
+	// then 200. nil for any other.
+	GRPCStatus *int `json:"grpc_status,omitempty"`
 }
 
 // NearMiss is something that was not chosen, and the one reason why.

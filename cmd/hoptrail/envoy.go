@@ -622,7 +622,7 @@ func ending(o *envoyadmin.Outcome) string {
 	}
 	status := ""
 	if o.Response != nil {
-		status = " with " + strconv.Itoa(o.Response.Status)
+		status = " with " + o.Response.String()
 		if o.Response.Location != "" {
 			status += " to " + o.Response.Location
 		}

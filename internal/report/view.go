@@ -213,6 +213,9 @@ func some(items []string, n int, sep string) string {
 
 func response(r *trace.Response) string {
 	s := fmt.Sprintf("answers %d", r.Status)
+	if r.GRPCStatus != nil {
+		s += fmt.Sprintf(" (grpc-status %d)", *r.GRPCStatus)
+	}
 	if r.Location != "" {
 		s += " to " + r.Location
 	}
