@@ -313,3 +313,48 @@ func TestWhyAHostIsOutIsSaidByItsFlags(t *testing.T) {
 		}
 	}
 }
+
+func TestSharesThatAreNotKnownAreNotShownAsFacts(t *testing.T) {
+	two := `"load_assignment":{"endpoints":[{"lb_endpoints":[` + lbHost("1.1.1.1", "HEALTHY", 1, "") + `,` + lbHost("1.1.1.2", "HEALTHY", 1, "") + `]}]}`
+	for policy, want := range map[string]State{"acme.Policy": StateWarn, "envoy.extensions.load_balancing_policies.round_robin.v3.RoundRobin": StateOK} {
+		o := read(t, oneCluster(`{"cluster":{"name":"c","type":"STATIC","load_balancing_policy":{"policies":[{"typed_extension_config":{"name":"x","typed_config":{"@type":"x/`+policy+`"}}}]},`+two+`}}`, "")).Match(Call{Address: netip.MustParseAddrPort("9.9.9.9:80"), Protocol: TCP}).Outcomes[0]
+		last := o.Steps[len(o.Steps)-1]
+		if last.Kind != KindEndpoint || last.State != want || (want == StateWarn) != strings.Contains(last.Why, policy) {
+			t.Errorf("%s: %s %s %q", policy, last.Kind, last.State, last.Why)
+		}
+	}
+}
+
+func TestAHostThatGetsNothingSaysWhy(t *testing.T) {
+	locality := func(zone, more, ip string) string {
+		return `{"locality":{"zone":"` + zone + `"},"lb_endpoints":[` + lbHost(ip, "HEALTHY", 1, "") + `]` + more + `}`
+	}
+	for want, groups := range map[string]string{
+		"healthy; the weight of its locality is 0":                 locality("a", `,"load_balancing_weight":1`, "1.1.1.1") + "," + locality("b", "", "1.1.1.2"),
+		"healthy; priority 1, and those before it take everything": locality("a", `,"load_balancing_weight":1`, "1.1.1.1") + "," + locality("b", `,"load_balancing_weight":1,"priority":1`, "1.1.1.2"),
+	} {
+		o := read(t, oneCluster(`{"cluster":{"name":"c","type":"STATIC","common_lb_config":{"locality_weighted_lb_config":{}},"load_assignment":{"endpoints":[`+groups+`]}}}`, "")).Match(Call{Address: netip.MustParseAddrPort("9.9.9.9:80"), Protocol: TCP}).Outcomes[0]
+		if !slices.ContainsFunc(o.NearMisses, func(m NearMiss) bool { return m.Kind == KindEndpoint && m.Why == want }) {
+			t.Errorf("%v, want %q", o.NearMisses, want)
+		}
+	}
+}
+
+func TestTheHostChosenGivesItsNameToTheRequest(t *testing.T) {
+	host := func(ip, name string) string {
+		return `{"endpoint":{"hostname":"` + name + `","address":{"socket_address":{"address":"` + ip + `","port_value":80}}}}`
+	}
+	for _, tc := range []struct{ name, hosts, want, reason string }{
+		{"one host", host("1.1.1.1", "one.test"), "one.test", ""},
+		{"one name", host("1.1.1.1", "one.test") + "," + host("1.1.1.2", "one.test"), "one.test", ""},
+		{"two names", host("1.1.1.1", "one.test") + "," + host("1.1.1.2", "two.test"), "a.test", "one.test or two.test"},
+		{"no name", host("1.1.1.1", ""), "a.test", ""},
+	} {
+		dump := strings.Replace(httpDump(`"filter_chains":[{"filters":[`+hcm("")+`]}]`, `{"name":"r","virtual_hosts":[{"name":"v","domains":["*"],"routes":[{"match":{"prefix":"/"},"route":{"cluster":"d","auto_host_rewrite":true}}]}]}`),
+			`"static_clusters":[`, `"static_clusters":[{"cluster":{"name":"d","type":"STATIC","load_assignment":{"endpoints":[{"lb_endpoints":[`+tc.hosts+`]}]}}},`, 1)
+		o := read(t, dump).Match(Call{Address: at80, Authority: "a.test"}).Outcomes[0]
+		if o.Request == nil || o.Request.Authority != tc.want || !strings.Contains(reasons(&o), tc.reason) || (tc.reason == "") != (len(o.Reasons) == 0) {
+			t.Errorf("%s: %+v %q", tc.name, o.Request, o.Reasons)
+		}
+	}
+}

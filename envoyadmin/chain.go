@@ -258,7 +258,7 @@ func (t *chainTree) find(c connection) (found *chain, why []string, open []*chai
 		case len(may) > 1:
 			return nil, why, may
 		case may[0] != nil:
-			return may[0], why, nil
+			return may[0], append(why, may[0].clients()...), nil
 		}
 	}
 	if !l.stepIP(c.direct, "directly connected source", step) {
@@ -397,6 +397,30 @@ func (l *level) stepName(sni string, step func(*level, string) bool) bool {
 		}
 	}
 	return step(l.byText[""], "")
+}
+
+// clients tells what a chain asks of the client's address.
+func (ch *chain) clients() []string {
+	m := ch.match
+	var out []string
+	for _, side := range []struct {
+		what   string
+		ranges []*corev3.CidrRange
+	}{{"directly connected source address in ", m.GetDirectSourcePrefixRanges()}, {"source address in ", m.GetSourcePrefixRanges()}} {
+		var in []string
+		for _, r := range side.ranges {
+			if p, err := cidr(r); err == nil {
+				in = append(in, p.String())
+			}
+		}
+		if len(in) > 0 {
+			out = append(out, side.what+few(in))
+		}
+	}
+	if t := m.GetSourceType(); t != listenerv3.FilterChainMatch_ANY {
+		out = append(out, "source type "+t.String())
+	}
+	return out
 }
 
 // explain says the first level at which a chain's own match fails for c, empty

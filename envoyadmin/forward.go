@@ -164,7 +164,7 @@ func (r *run) cluster(w *way, c *cluster, s sending, step Step) {
 		step.Why = joinWords(step.Why, "picked by a hash ("+c.lb.policy+"): a client keeps its host where the route's hash policy tells clients apart")
 	}
 	if c.lb.unknown != "" {
-		w.note(fmt.Sprintf("load balancing policy %s is not known here: which host gets the request is not determined", c.lb.unknown))
+		p.open = fmt.Sprintf("load balancing policy %s is not known here: which host gets the request is not determined", c.lb.unknown)
 	}
 	w.note(p.open)
 	if total := sum(p.share); total < 1e-9 {
@@ -183,9 +183,10 @@ func (r *run) cluster(w *way, c *cluster, s sending, step Step) {
 	}
 	w.step(step)
 	r.endpoints(w, c, s, hosts, p.share)
+	w.uncertain(p.open, p.share)
 	for i := range hosts {
 		if p.share[i] == 0 && i < 20 {
-			w.miss(KindEndpoint, hosts[i].address, joinWords(hosts[i].health, hosts[i].why))
+			w.miss(KindEndpoint, hosts[i].address, c.lb.passedOver(&hosts[i]))
 		}
 	}
 	if len(in) < len(set.hosts) {
@@ -237,6 +238,40 @@ func (r *run) endpoints(w *way, c *cluster, s sending, hosts []upstreamHost, sha
 	}
 	r.told(w, c, hosts, share)
 	w.settle(Forward, "", "", "")
+}
+
+// uncertain says of the step that names the hosts chosen that their shares are
+// only how many they are and what they weigh.
+func (w *way) uncertain(open string, share []float64) {
+	last := &w.out.Steps[len(w.out.Steps)-1]
+	several := 0
+	for _, s := range share {
+		if s > 0 {
+			several++
+		}
+	}
+	if open == "" || several < 2 || last.Kind != KindEndpoint {
+		return
+	}
+	last.Why = joinWords(last.Why, "the shares are by weight alone: "+open)
+	if last.State == StateOK {
+		last.State = StateWarn
+	}
+}
+
+// passedOver says why a host gets nothing.
+func (b *balancing) passedOver(h *upstreamHost) string {
+	why := joinWords(h.health, h.why)
+	switch {
+	case !h.fit():
+	case h.weight == 0:
+		why = joinWords(why, "its weight is 0")
+	case b.localityWeighted && h.localityWeight == 0:
+		why = joinWords(why, "the weight of its locality is 0")
+	case h.priority > 0:
+		why = joinWords(why, fmt.Sprintf("priority %d, and those before it take everything", h.priority))
+	}
+	return why
 }
 
 // told adds the step that names the hosts chosen.
@@ -334,9 +369,18 @@ func (r *run) list(w *way, c *cluster, s sending, hosts []upstreamHost, share []
 		m := mtls > 0
 		x.UpstreamMTLS = &m
 	}
-	if s.autoHost && len(hosts) > 0 && w.out.Request != nil {
-		if h := hosts[0].hostname; h != "" {
-			w.out.Request.Authority = h
+	if s.autoHost && w.out.Request != nil {
+		var names []string
+		for i := range hosts {
+			if n := orNone(hosts[i].hostname); share[i] > 0 && !slices.Contains(names, n) {
+				names = append(names, n)
+			}
+		}
+		switch {
+		case len(names) == 1 && names[0] != orNone(""):
+			w.out.Request.Authority = names[0]
+		case len(names) > 1:
+			w.note("the authority becomes the name of the host that is chosen (auto_host_rewrite), and those differ: " + few(names))
 		}
 	}
 }
@@ -513,7 +557,9 @@ func (r *run) aggregate(w *way, c *cluster, s sending, step Step) {
 		for i := range w.out.Endpoints {
 			one := &way{run: r}
 			one.out.Request = w.out.Request
-			r.list(one, owner[i].of, s, hosts[i:i+1], share[i:i+1])
+			to := s
+			to.autoHost = false // all hosts together decide
+			r.list(one, owner[i].of, to, hosts[i:i+1], share[i:i+1])
 			e := one.out.Endpoints[0]
 			e.Why = joinWords(e.Why, "of cluster "+owner[i].of.entry.name)
 			if owner[i].none != "" {
@@ -551,6 +597,9 @@ func (r *run) aggregate(w *way, c *cluster, s sending, step Step) {
 			return
 		}
 		r.told(w, c, hosts, share)
+		for _, p := range parts {
+			w.uncertain(p.share.open, share)
+		}
 		w.settle(Forward, "", "", "")
 		for _, p := range parts {
 			if p.none == "" && len(p.hosts) < len(p.set.hosts) {

@@ -429,3 +429,22 @@ func TestACertificateThatIsNotAskedForIsNotPresented(t *testing.T) {
 		}
 	}
 }
+
+func TestAChainChosenByTheClientSaysSo(t *testing.T) {
+	chain := func(name, match string) string {
+		return `{"name":"` + name + `","filter_chain_match":{` + match + `},"filters":[` + hcm("") + `]}`
+	}
+	for match, want := range map[string]string{
+		`"source_prefix_ranges":[{"address_prefix":"10.0.0.0","prefix_len":8}]`:        "source address in 10.0.0.0/8",
+		`"direct_source_prefix_ranges":[{"address_prefix":"10.0.0.0","prefix_len":8}]`: "directly connected source address in 10.0.0.0/8",
+		`"source_type":"EXTERNAL"`: "source type EXTERNAL",
+	} {
+		d := read(t, httpDump(`"filter_chains":[`+chain("some", match)+`,`+chain("any", "")+`]`, tableR))
+		for _, from := range []string{"10.1.1.1:0", "10.1.1.1:4711"} { // without and with a port
+			o := d.Match(Call{Address: at80, Source: netip.MustParseAddrPort(from)}).Outcomes[0]
+			if o.FilterChain != "some" || !slices.ContainsFunc(o.Steps, func(s Step) bool { return s.Kind == KindFilterChain && strings.Contains(s.Why, want) }) {
+				t.Errorf("%s from %s: %q %+v", match, from, o.FilterChain, o.Steps)
+			}
+		}
+	}
+}
