@@ -237,7 +237,7 @@ func TestTheScreenFollowsAClusterThatBreaks(t *testing.T) {
 		t.Errorf("a frozen screen moved from run %d:\n%s", frozen, s)
 	}
 	x.press("[")
-	s = x.wait(fmt.Sprintf(" #%d ", frozen-1))
+	x.wait(fmt.Sprintf(" #%d ", frozen-1))
 	x.press("]")
 	x.wait(fmt.Sprintf(" #%d ", frozen), "UNREACHABLE")
 	for range frozen {
@@ -303,7 +303,7 @@ func TestTheScreenFollowsAClusterThatBreaks(t *testing.T) {
 
 	// And out: the verdict stays, the terminal is as it was.
 	x.press("q")
-	s = x.wait("above the program", "REACHABLE", "status 0\nready>")
+	x.wait("above the program", "REACHABLE", "status 0\nready>")
 	if after := x.state(); after != before {
 		t.Errorf("the terminal was left as %s, was %s", after, before)
 	}
