@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -171,10 +172,14 @@ type jsonHost struct {
 
 type flexible uint64
 
+// UnmarshalJSON takes a whole number, quoted or not; of anything else, and of what
+// is too large to be one, it keeps nothing.
 func (f *flexible) UnmarshalJSON(b []byte) error {
-	n, err := strconv.ParseFloat(strings.Trim(string(b), `"`), 64)
-	if err == nil && n > 0 {
+	text := strings.Trim(string(b), `"`)
+	if n, err := strconv.ParseUint(text, 10, 64); err == nil {
 		*f = flexible(n)
+	} else if n, err := strconv.ParseFloat(text, 64); err == nil && n > 0 && n < 1<<53 && n == math.Trunc(n) {
+		*f = flexible(n) // 1e3
 	}
 	return nil
 }
@@ -328,7 +333,10 @@ func (x *statusIndex) textStatus(name string, runs []span) *clusterStatus {
 }
 
 func (h *hostStatus) set(key, value string) {
-	n, _ := strconv.ParseUint(value, 10, 64)
+	n, err := strconv.ParseUint(value, 10, 64)
+	if err != nil {
+		n = 0 // of what is too large it is the largest
+	}
 	part := func(i int) {
 		p := strings.SplitN(h.locality+"//", "/", 3)
 		p[2] = strings.TrimRight(p[2], "/")

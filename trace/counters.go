@@ -406,10 +406,10 @@ func (q *inquiry) near(n *node) []*node {
 }
 
 // failingHost says in words that no connection of the proxy to the endpoint ever
-// came about; empty where one did, or none was tried.
+// came about; empty where one did, or only one was tried, as while the Pod began.
 func failingHost(e *envoyadmin.Endpoint) string {
 	failed, total := e.Counters["cx_connect_fail"], e.Counters["cx_total"]
-	if failed == 0 || failed < total || e.Counters["cx_active"] > 0 || e.Counters["rq_success"] > 0 {
+	if total < 2 || failed < total || e.Counters["cx_active"] > 0 || e.Counters["rq_success"] > 0 {
 		return ""
 	}
 	return fmt.Sprintf("all of the %d connections to %s that it has tried since it knows it failed (cx_connect_fail)", failed, e.Address)

@@ -202,6 +202,18 @@ func TestObservationsThatContradictThePredictionAreHT9001(t *testing.T) {
 		{"answered connections go to another Pod", flow("10.244.1.31", ""), getList, trace.Reachable, "answered connections to 203.0.113.10:80 that go to 10.244.1.31:8080", "nodes/k8s-worker-1/conntrack.txt"},
 		{"answered connections go where the rules send", flow("10.244.1.9", ""), getList, trace.Reachable, "", ""},
 		{"unanswered connections to another Pod", flow("10.244.1.31", "[UNREPLIED] "), getList, trace.Reachable, "", ""},
+		{"the only one that was tried failed", hostCount(lbGateway, backend, "10.244.1.31:8080", map[string]int{"cx_connect_fail": 1, "cx_total": 1}), getList, trace.Reachable, "", ""},
+		{"it is not known how many were tried", hostCount(lbGateway, backend, "10.244.1.31:8080", map[string]int{"cx_connect_fail": 12, "cx_total": 0}), getList, trace.Reachable, "", ""},
+		{"numbers that are none", all(dead, text(lbGateway+"clusters.json", `"value": "12"`, `"value": "1e30"`)), getList, trace.Reachable, "", ""},
+		{"connections to another Pod that have ended", all(flow("10.244.1.31", ""), text("nodes/k8s-worker-1/conntrack.txt", "ESTABLISHED src=192.0.2.7", "TIME_WAIT src=192.0.2.7")), getList, trace.Reachable, "", ""},
+		{"a Pod's own connections, which other rules send on", all(flow("10.244.1.31", ""), text("nodes/k8s-worker-1/conntrack.txt", "src=192.0.2.7", "src=10.244.2.32")), getList, trace.Reachable, "", ""},
+		{"a node's own connections", all(flow("10.244.1.31", ""), text("nodes/k8s-worker-1/conntrack.txt", "src=192.0.2.7", "src=10.0.1.22")), getList, trace.Reachable, "", ""},
+		{"a log line from before the Pods that are there began", all(
+			text(lbGateway+"access.log", "10.244.2.32:8080", "10.244.9.9:8080"),
+			item("pods", "my-backend-6c5d7f8b9d-kk4xw", func(o map[string]any) {
+				in(o, "status")["startTime"] = "2026-11-20T17:50:00Z"
+			}),
+		), getList, trace.Reachable, "", ""},
 		{"another client's connections", flow("10.244.1.31", ""), asked{url: "http://exam.com/getList", source: "192.0.2.8"}, trace.Reachable, "", ""},
 		{"a log line from before the configuration changed", all(
 			text(lbGateway+"access.log", "10.244.2.32:8080", "10.244.9.9:8080"),

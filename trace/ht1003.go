@@ -90,14 +90,24 @@ func serverOn(g *k8s.Gateway, port int32) *networking.Server {
 // asked for: its hosts take the request's, or, where a bare connection names no
 // host, its port is the Service port's NodePort or target.
 func intended(server *networking.Server, port *corev1.ServicePort, f flow) bool {
-	host := f.sni
+	if host := askedHost(f); host != "" {
+		return takes(server, host)
+	}
+	number := int32(server.GetPort().GetNumber())
+	return number == port.NodePort || number == port.TargetPort.IntVal
+}
+
+// askedHost is the host by which a Gateway's server is chosen; empty where a bare
+// connection names none.
+func askedHost(f flow) string {
 	if f.app != "tcp" {
-		host = hostOf(f)
+		return hostOf(f)
 	}
-	if host == "" {
-		number := int32(server.GetPort().GetNumber())
-		return number == port.NodePort || number == port.TargetPort.IntVal
-	}
+	return f.sni
+}
+
+// takes says whether a Gateway's server is for the host.
+func takes(server *networking.Server, host string) bool {
 	return slices.ContainsFunc(server.GetHosts(), func(h string) bool {
 		_, h = k8s.SplitHost(h)
 		return k8s.HostMatches(h, host)

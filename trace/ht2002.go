@@ -2,6 +2,7 @@ package trace
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -24,8 +25,8 @@ func ht2002(q *inquiry) {
 				continue
 			}
 			target := c.Reply.Src.Addr()
-			if q.podByIP(target, c.Reply.Src.Port()) != nil {
-				continue
+			if slices.Contains(n.hop.Detail.DNAT, c.Reply.Src.String()) || q.podByIP(target, c.Reply.Src.Port()) != nil {
+				continue // where the rules still send to, an entry is not what is stale
 			}
 			if owner, err := q.cluster.NodeByAddress(q.ctx, target); q.refused(err) != nil || owner != nil {
 				continue

@@ -3,14 +3,16 @@ package trace
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 
 	"k8s.io/apimachinery/pkg/labels"
 
 	"github.com/hoptrail/hoptrail/envoyadmin"
+	"github.com/hoptrail/hoptrail/k8s"
 )
 
-// ht3001 names a Gateway for the port that selects no Pod, so that nothing
-// listens.
+// ht3001 names a Gateway for the port and the host that selects no Pod, so that
+// nothing listens.
 func ht3001(q *inquiry) {
 	q.kind(func(n *node) {
 		s := q.missingListener(n)
@@ -18,9 +20,12 @@ func ht3001(q *inquiry) {
 			return
 		}
 		p := n.facts.pod
+		if slices.ContainsFunc(q.gatewaysOf(p), func(g *k8s.Gateway) bool { return serverOn(g, s.port.Port) != nil }) {
+			return // one does select the Pod: it is not for a selector that the listener is missing
+		}
 		for _, g := range q.allGateways() {
 			for _, server := range g.Spec.GetServers() {
-				if int32(server.GetPort().GetNumber()) != s.port.Port {
+				if host := askedHost(n.facts.flow); int32(server.GetPort().GetNumber()) != s.port.Port || host != "" && !takes(server, host) {
 					continue
 				}
 				pods, err := q.cluster.PodsOfGateway(q.ctx, g)

@@ -13,10 +13,13 @@ import (
 // notHTTP are ports of protocols that are not HTTP, by their usual number
 // (IANA service names).
 var notHTTP = map[uint16]string{
-	21: "FTP", 22: "SSH", 25: "SMTP", 110: "POP3", 143: "IMAP", 389: "LDAP", 587: "SMTP", 993: "IMAP", 995: "POP3",
+	21: "FTP", 22: "SSH", 25: "SMTP", 110: "POP3", 143: "IMAP", 389: "LDAP", 587: "SMTP", 993: "IMAP over TLS", 995: "POP3 over TLS",
 	1433: "SQL Server", 1521: "Oracle", 2181: "ZooKeeper", 3306: "MySQL", 5432: "PostgreSQL", 5672: "AMQP", 6379: "Redis", 9042: "Cassandra",
 	9092: "Kafka", 11211: "memcached", 27017: "MongoDB", 33060: "MySQL",
 }
+
+// speaksFirst are those of notHTTP whose server greets the client.
+var speaksFirst = []string{"FTP", "SSH", "SMTP", "POP3", "IMAP", "MySQL"}
 
 // httpPrefixes are the port names Istio takes for HTTP
 // (istio.io/docs/ops/configuration/traffic-management/protocol-selection).
@@ -52,15 +55,21 @@ func ht6004(q *inquiry) {
 			what = notHTTP[uint16(s.port.TargetPort.IntValue())]
 		}
 		prefix, _, _ := strings.Cut(s.port.Name, "-")
+		says := "is named " + s.port.Name
 		named := slices.Contains(httpPrefixes, prefix)
 		if s.port.AppProtocol != nil {
+			says = "has appProtocol " + *s.port.AppProtocol
 			named = slices.Contains(httpPrefixes, strings.ToLower(*s.port.AppProtocol))
 		}
 		if what == "" || !named {
 			return
 		}
 		n.hop.settle(Fail, "an HTTP connection manager stands before "+what)
-		f := q.report(n, fmt.Sprintf("port %d of Service %s/%s is named %s, so the sidecar speaks HTTP there; %s is not HTTP, and its server speaks first: both sides wait", port, s.service.Namespace, s.service.Name, s.port.Name, what),
+		then := "the proxy takes what the client says for a broken request"
+		if slices.Contains(speaksFirst, what) {
+			then = "its server speaks first: both sides wait"
+		}
+		f := q.report(n, fmt.Sprintf("port %d of Service %s/%s %s, so the sidecar speaks HTTP there; %s is not HTTP, and %s", port, s.service.Namespace, s.service.Name, says, what, then),
 			fmt.Sprintf("kubectl -n %s patch svc %s -p '{\"spec\":{\"ports\":[{\"port\":%d,\"appProtocol\":\"tcp\"}]}}'   # or name the port tcp-%s", s.service.Namespace, s.service.Name, s.port.Port, strings.TrimPrefix(s.port.Name, prefix+"-")))
 		q.proof(f, Config, Query{Area: AreaCluster, File: "services", Select: Selector{Namespace: s.service.Namespace, Name: s.service.Name}}, printed(s.service.Raw, member("name", s.port.Name), member("port", s.port.Port)), s.port.Name)
 	}, KindListener)

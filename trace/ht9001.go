@@ -2,6 +2,7 @@ package trace
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -64,7 +65,7 @@ func ht9001(q *inquiry) {
 			what, seen, predicted = "cluster", latest.UpstreamCluster(), anyOf(clusters)
 		case differs(latest.Route(), slices.DeleteFunc(slices.Clone(routes), func(s string) bool { return s == "" })):
 			what, seen, predicted = "route", latest.Route(), anyOf(routes)
-		case differs(latest.UpstreamHost(), hosts):
+		case differs(latest.UpstreamHost(), hosts) && !q.startedSince(hosts, latest.Start()):
 			what, seen, predicted = "endpoint", latest.UpstreamHost(), anyOf(hosts)
 		default:
 			continue
@@ -106,10 +107,39 @@ func (p *proxy) changedSince(t time.Time) bool {
 	return false
 }
 
-// sentElsewhere names answered connections like the traced one that a node sends
-// to an address which its rules do not send to now.
+// insider says whether a connection came from within the cluster: rules ask for
+// that (KUBE-EXT sends Pods and nodes past externalTrafficPolicy Local), and it
+// tells nothing of a client outside.
+func (q *inquiry) insider(from netip.AddrPort) bool {
+	if q.podByIP(from.Addr(), from.Port()) != nil {
+		return true
+	}
+	owner, err := q.cluster.NodeByAddress(q.ctx, from.Addr())
+	return q.refused(err) != nil || owner != nil
+}
+
+// startedSince says whether a Pod of the endpoints began after the time: a rollout
+// took the place of the endpoint that a line from before it names.
+func (q *inquiry) startedSince(hosts []string, t time.Time) bool {
+	return slices.ContainsFunc(hosts, func(host string) bool {
+		at, err := netip.ParseAddrPort(host)
+		if err != nil {
+			return false
+		}
+		p := q.podByIP(at.Addr(), at.Port())
+		return p != nil && p.obj.Status.StartTime != nil && p.obj.Status.StartTime.After(t)
+	})
+}
+
+// sentElsewhere names answered connections like the traced one, open ones, that a
+// node sends to an address which its rules do not send to now.
 func (q *inquiry) sentElsewhere(n *node) {
 	to, by := seenFlows(n)
+	for target, flows := range by {
+		by[target] = slices.DeleteFunc(flows, func(c iptables.Flow) bool {
+			return c.State != "" && c.State != "ESTABLISHED" || n.facts.flow.assumed && q.insider(c.Orig.Src)
+		})
+	}
 	if len(to) == 0 || len(n.hop.Detail.DNAT) == 0 || slices.ContainsFunc(n.facts.packets.Outcomes, func(o iptables.Outcome) bool { return len(o.Unknown) > 0 }) {
 		return
 	}
