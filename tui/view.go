@@ -532,26 +532,28 @@ func (m *model) drawTabs(r rect, hop *trace.Hop) {
 			max(len(hop.Branches), 0) + len(hop.Detail.NearMisses),
 		}
 	}
-	// The widest form that fits: names and counts, names, short names, numbers.
-	for form := range 4 {
+	// The widest form that fits: names and counts, names, short names and counts,
+	// short names, numbers.
+	for form := range 5 {
 		var labels []string
 		total := 0
 		for t := range tabCount {
 			label := fmt.Sprintf("%d %s", t+1, tabNames[t])
-			switch {
-			case form == 0 && counts[t] > 0:
-				label += fmt.Sprintf(" (%d)", counts[t])
-			case form == 2:
+			switch form {
+			case 2, 3:
 				label = fmt.Sprintf("%d %s", t+1, tabNames[t][:min(3, len(tabNames[t]))])
-			case form == 3:
+			case 4:
 				if label = fmt.Sprint(int(t) + 1); t == m.tab {
 					label += " " + tabNames[t]
 				}
 			}
+			if (form == 0 || form == 2) && counts[t] > 0 {
+				label += fmt.Sprintf(" (%d)", counts[t])
+			}
 			labels = append(labels, label)
 			total += len(label) + 3
 		}
-		if total > r.w && form < 3 {
+		if total > r.w && form < 4 {
 			continue
 		}
 		x := r.x
