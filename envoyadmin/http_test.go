@@ -189,3 +189,26 @@ func TestAgRPCClientIsAnsweredWithAGRPCStatus(t *testing.T) {
 		t.Errorf("forwarded: %s %v", o.Verdict, o.Response)
 	}
 }
+
+// TestResponseHeaderChangesComeAfterARedirect is of Location, which they may
+// replace: finalizeResponseHeaders is called last in Envoy's router.
+func TestResponseHeaderChangesComeAfterARedirect(t *testing.T) {
+	add := func(action string) string {
+		return `"response_headers_to_add":[{"header":{"key":"Location","value":"http://b.test/"},"append_action":"` + action + `"}]`
+	}
+	for _, tc := range []struct{ name, changes, want, why, reason string }{
+		{"none", `"name":"x"`, "http://a.test/there", "", ""},
+		{"another header", `"response_headers_to_add":[{"header":{"key":"x-a","value":"1"}}]`, "http://a.test/there", "", ""},
+		{"overwritten", add("OVERWRITE_IF_EXISTS_OR_ADD"), "http://b.test/", "which was http://a.test/there", ""},
+		{"only if absent", add("ADD_IF_ABSENT"), "http://a.test/there", "", ""},
+		{"added", add("APPEND_IF_EXISTS_OR_ADD"), "http://a.test/there", "", "another location: http://b.test/"},
+		{"removed", `"response_headers_to_remove":["location"]`, "", "remove location", ""},
+	} {
+		table := `{"name":"r","virtual_hosts":[{"name":"v","domains":["a.test"],"routes":[{"match":{"prefix":"/"},"redirect":{"path_redirect":"/there"},` + tc.changes + `}]}]}`
+		o := read(t, httpDump(`"filter_chains":[{"filters":[`+hcm("")+`]}]`, table)).Match(Call{Address: at80, Authority: "a.test"}).Outcomes[0]
+		last := o.Steps[len(o.Steps)-1]
+		if o.Verdict != Redirect || o.Response == nil || o.Response.Location != tc.want || !strings.Contains(last.Why, tc.why) || !strings.Contains(reasons(&o), tc.reason) || (tc.reason == "") != (len(o.Reasons) == 0) {
+			t.Errorf("%s: %s %+v %q %q", tc.name, o.Verdict, o.Response, last.Why, o.Reasons)
+		}
+	}
+}

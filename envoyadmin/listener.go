@@ -107,6 +107,20 @@ func (l *listenerEntry) covers(dst netip.AddrPort) int {
 	return best
 }
 
+// serving is the address, in words, by which the listener is reached at dst.
+func (l *listenerEntry) serving(dst netip.AddrPort) string {
+	best, at := 0, l.addr()
+	for i, a := range l.addrs {
+		if r := (&listenerEntry{addrs: l.addrs[i : i+1]}).covers(dst); r > best {
+			best, at = r, a.String()
+			if i > 0 {
+				at += ", one of its additional addresses"
+			}
+		}
+	}
+	return at
+}
+
 // byAddress returns the active listener registered for dst that suits, the most
 // specific registration first, and of equals the last added.
 func (d *Dump) byAddress(dst netip.AddrPort, suits func(*listenerEntry) bool) *listenerEntry {

@@ -206,6 +206,15 @@ func owners(steps []Step) []string {
 	return out
 }
 
+// waiting says of a listener that is not active what that means for dst.
+func waiting(l *listenerEntry, dst netip.AddrPort) string {
+	when := "yet"
+	if l.state == draining {
+		when = "any more"
+	}
+	return fmt.Sprintf("%s is %s only: no listener serves %s %s", l.name, l.state, dst, when)
+}
+
 // listener finds the listener that serves the call.
 func (r *run) listener(w *way) {
 	d, c := r.d, &r.call
@@ -247,7 +256,7 @@ func (r *run) listener(w *way) {
 				break
 			}
 			if n := d.updating(dst); n != nil {
-				fail(Step{Name: n.name, Why: fmt.Sprintf("%s is %s only: no listener serves %s yet", n.name, n.state, dst), Source: n.path(), Object: d.listenerObject(n)})
+				fail(Step{Name: n.name, Why: waiting(n, dst), Source: n.path(), Object: d.listenerObject(n)})
 				return
 			}
 			fail(Step{Name: dst.String(), Why: fmt.Sprintf("no listener is bound to %s", dst)})
@@ -258,7 +267,7 @@ func (r *run) listener(w *way) {
 		case from.addr() == "":
 			why = joinWords(why, "the only listener of the file, which gives it no address")
 		case from.bound:
-			why = joinWords(why, "bound to "+from.addr())
+			why = joinWords(why, "bound to "+from.serving(dst))
 		}
 	default:
 		from = d.capture(dir)

@@ -448,3 +448,18 @@ func TestAChainChosenByTheClientSaysSo(t *testing.T) {
 		}
 	}
 }
+
+func TestAListenerSaysHowItIsReached(t *testing.T) {
+	l := httpDump(`"additional_addresses":[{"address":{"socket_address":{"address":"0.0.0.0","port_value":81}}}],"filter_chains":[{"filters":[`+hcm("")+`]}]`, tableR)
+	for at, want := range map[string]string{"9.9.9.9:80": "bound to 0.0.0.0:80", "9.9.9.9:81": "bound to 0.0.0.0:81, one of its additional addresses"} {
+		if o := read(t, l).Match(Call{Address: netip.MustParseAddrPort(at)}).Outcomes[0]; o.Steps[0].Why != want {
+			t.Errorf("%s: %q, want %q", at, o.Steps[0].Why, want)
+		}
+	}
+	for state, want := range map[string]string{"warming_state": "l is warming only: no listener serves 9.9.9.9:80 yet", "draining_state": "l is draining only: no listener serves 9.9.9.9:80 any more"} {
+		d := read(t, `{"configs":[{"@type":"x/envoy.admin.v3.ListenersConfigDump","dynamic_listeners":[{"name":"l","`+state+`":{"listener":{"name":"l","address":{"socket_address":{"address":"0.0.0.0","port_value":80}},"filter_chains":[]}}}]}]}`)
+		if o := d.Match(Call{Address: netip.MustParseAddrPort("9.9.9.9:80")}).Outcomes[0]; o.Error != NoListener || o.Steps[0].Why != want {
+			t.Errorf("%s: %s %q, want %q", state, o.Error, o.Steps[0].Why, want)
+		}
+	}
+}

@@ -360,6 +360,7 @@ func (t *Table) outcomes(v *view, vh *routev3.VirtualHost, r *routev3.Route, ind
 		}
 		base.Kind, base.Status, base.Location, base.Details = Redirect, redirectStatus(a.Redirect), url, detailDirect
 		base.Response = t.respond(v, vh, r, base.Status, "", url)
+		base.moved(d)
 		return []Outcome{base}
 	case *routev3.Route_DirectResponse:
 		base.Kind, base.Status, base.Details = DirectResponse, int(a.DirectResponse.GetStatus()), detailDirect
@@ -401,6 +402,27 @@ func (t *Table) respond(v *view, vh *routev3.VirtualHost, r *routev3.Route, stat
 		h, _, _ = m.apply(slices.Clone(h), func(s string) (string, bool) { return format(s, v.req, append([]matcher.Header{}, cur...)) })
 	}
 	return h
+}
+
+// moved makes the location of a redirect what the changes of response headers
+// left of it: they come after the redirect.
+func (o *Outcome) moved(d *Decision) {
+	var at []string
+	for _, h := range o.Response {
+		if strings.EqualFold(h.Name, "location") {
+			at = append(at, h.Value)
+		}
+	}
+	switch {
+	case len(at) == 0:
+		o.Location = ""
+		o.Why += "; the changes of response headers remove location"
+	case len(at) > 1:
+		d.Notes = append(d.Notes, "the changes of response headers add another location: "+strings.Join(at[1:], ", "))
+	case at[0] != o.Location:
+		o.Why += "; the changes of response headers set location, which was " + o.Location
+		o.Location = at[0]
+	}
 }
 
 func perFilter(ms ...map[string]*anypb.Any) []map[string]*anypb.Any {
