@@ -77,7 +77,7 @@ func TestHopsAppearAsTheyComplete(t *testing.T) {
 		step <- true
 		<-stepped
 		until(fmt.Sprintf("hop %d", n), func() bool { return len(m.path) == n && m.tracing.reading != "" })
-		d.has(fmt.Sprintf("Path  %d hops", n), "reading proxies/gw/config_dump.json")
+		d.has("Path  "+counted(n, "hop"), "reading proxies/gw/config_dump.json")
 		if m.list.cur != n-1 {
 			t.Errorf("with %d hops the cursor is on %d", n, m.list.cur+1)
 		}
@@ -147,7 +147,7 @@ func TestARetraceMarksWhatChangedAndKeepsTheSelection(t *testing.T) {
 	d.has("REACHABLE", "#1").press("j", "j", "j", "j")
 	sel := d.m.curKey
 	d.press("r")
-	d.has("UNREACHABLE", "#2", "~ FAIL", "hops changed since 14:02:31Z (#1)", "gone: endpoint 10.10.1.13:80")
+	d.has("UNREACHABLE", "#2", "~ FAIL", "1 hop changed since 14:02:31Z (#1)", "gone: endpoint 10.10.1.13:80")
 	if d.m.curKey != sel {
 		t.Errorf("the selection went from %q to %q", sel, d.m.curKey)
 	}
