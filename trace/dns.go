@@ -275,6 +275,7 @@ func (w *walker) clusterName(n *node, r *resolution, namespace string) {
 		return
 	}
 	n.hop.check("resolver", OK, "the cluster's DNS, from the Service (inferred: it was not asked)")
+	w.asked = svc
 	r.service = &servicePort{service: svc}
 	r.chain = append(r.chain, svc.Host()+".")
 	for _, ip := range svc.Spec.ClusterIPs {

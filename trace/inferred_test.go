@@ -1,10 +1,12 @@
 package trace_test
 
 import (
+	"context"
 	"slices"
 	"strings"
 	"testing"
 
+	"github.com/hoptrail/hoptrail/internal/snapshot"
 	"github.com/hoptrail/hoptrail/trace"
 )
 
@@ -159,5 +161,47 @@ func TestTheLogOfAProxyThatMayNotBeReadIsShown(t *testing.T) {
 	}
 	if r.Verdict != trace.Undetermined {
 		t.Errorf("verdict %s", r.Verdict)
+	}
+}
+
+// ofNamespace is a source for one who may read a namespace only: what is of the
+// cluster as a whole, nodes and proxies is refused.
+type ofNamespace struct {
+	trace.Source
+	namespace string
+}
+
+func (s ofNamespace) Observe(ctx context.Context, q trace.Query) (trace.Observation, error) {
+	if q.Area != trace.AreaCluster || q.Select.Namespace != s.namespace {
+		return trace.Observation{}, &trace.NotReadError{Query: q, Why: "forbidden"}
+	}
+	return s.Source.Observe(ctx, q)
+}
+
+// TestOneWhoMayReadANamespaceOnlyIsToldNoLies: a Service's address is no address
+// outside of the cluster because Services of all namespaces may not be listed.
+func TestOneWhoMayReadANamespaceOnlyIsToldNoLies(t *testing.T) {
+	for _, c := range []struct{ name, url, says string }{
+		{"by a name that the user may look up", "http://simple.simple/hello", "inferred from the Service and its EndpointSlices"},
+		{"by an address", "http://10.96.34.201/hello", "whose address it is could not be found out"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			src, err := snapshot.Open(ingressHTTP)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r, err := (&trace.Tracer{Source: ofNamespace{src, "simple"}}).Trace(t.Context(), asked{url: c.url, from: "pod:simple/simple-fb6498fdb-rmdg2"}.target(t))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if r.Verdict != trace.Undetermined || !slices.ContainsFunc(r.Hops, func(h trace.Hop) bool { return strings.Contains(h.Summary, c.says) }) {
+				t.Errorf("%s, and no hop says %q\n%s", r.Verdict, c.says, outline(r))
+			}
+			for _, h := range r.Hops {
+				if h.Kind == trace.KindExternal && h.State != trace.Unknown {
+					t.Errorf("%s is %s: %s", h.ID, h.State, h.Summary)
+				}
+			}
+		})
 	}
 }

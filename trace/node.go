@@ -141,9 +141,12 @@ func (w *walker) evaluateVia(ns *netns, f flow, p *pod) iptables.Result {
 // serviceAt is the Service whose address the flow is sent to, seen from inside.
 func (w *walker) serviceAt(f flow) *servicePort {
 	owners, err := w.cluster.Owners(w.ctx, f.dst.Addr(), f.dst.Port(), f.proto)
-	w.refused(err) // whose the address is may be known all the same
+	notRead := w.refused(err) // whose the address is may be known all the same
 	if w.err != nil {
 		return nil
+	}
+	if svc := w.asked; notRead != nil && len(owners) == 0 && svc != nil && slices.Contains(svc.Spec.ClusterIPs, f.dst.Addr().String()) {
+		owners = []k8s.Owner{{Kind: k8s.OwnerClusterIP, Service: svc, Port: svc.PortFor(f.dst.Port(), f.proto)}} // who may read it may not list all
 	}
 	var without *k8s.Owner
 	for i := range owners {
@@ -473,13 +476,29 @@ func (w *walker) inferred(n *node, f flow, s *servicePort) *node {
 	n = w.done(n)
 	if s == nil || s.port == nil {
 		if s == nil {
-			n.to("", 1, w.deliver(f, n.hop.Subject.Name, untouched, nil))
+			n.to("", 1, w.pastUnread(f, n.hop.Subject.Name))
 		}
 		return n
 	}
 	n.hop.Summary = "the rules were not read; inferred from the Service and its EndpointSlices"
 	w.toEndpoints(n, f, s)
 	return n
+}
+
+// pastUnread goes on to an address that no Service is known to have, past a node
+// whose rules were not read: it is unknown whose it is where the Services were not
+// read either.
+func (w *walker) pastUnread(f flow, from string) *node {
+	owners, err := w.cluster.Owners(w.ctx, f.dst.Addr(), f.dst.Port(), f.proto)
+	notRead := w.refused(err)
+	if notRead == nil || len(owners) > 0 || w.err != nil {
+		return w.deliver(f, from, untouched, nil)
+	}
+	n := w.hop(KindExternal, Subject{Kind: "Address", Name: f.dst.Addr().String()}, f)
+	n.hop.Detail.Address = f.dst.String()
+	n.hop.Summary = "whose address it is could not be found out"
+	w.unread(n, notRead)
+	return w.done(n)
 }
 
 // toEndpoints goes on from a node that translates in a way that is not known, to

@@ -47,6 +47,7 @@ type walker struct {
 	order    []*node          // every hop, in the order decided
 	evidence int
 	named    map[netip.Addr][]*k8s.Service // load balancers known by a name of the answer chain only
+	asked    *k8s.Service                  // the Service that the target's name means to a Pod
 	renamed  map[string]string             // evidence ids given while walking, to those of the report
 }
 
