@@ -358,3 +358,35 @@ func TestTheHostChosenGivesItsNameToTheRequest(t *testing.T) {
 		}
 	}
 }
+
+// TestASubsetAndItsFallbacks has what a host and a route must say of themselves.
+func TestASubsetAndItsFallbacks(t *testing.T) {
+	const asked = `,"metadata_match":{"filter_metadata":{"envoy.lb":{"version":"v1"}}}`
+	for _, tc := range []struct {
+		name, config, meta string
+		unasked            bool // the route has no metadata_match
+		verdict            Verdict
+		why                string
+	}{
+		{"in the subset", `"fallback_policy":"NO_FALLBACK"`, `"version":"v1"`, false, Forward, "subset {version=v1}"},
+		{"not in it", `"fallback_policy":"NO_FALLBACK"`, `"version":"v2"`, false, Reject, "no host is in subset {version=v1}"},
+		{"not in it, any endpoint", `"fallback_policy":"ANY_ENDPOINT"`, `"version":"v2"`, false, Forward, "any endpoint serves"},
+		{"a route that asks for none", `"fallback_policy":"NO_FALLBACK"`, `"version":"v1"`, true, Reject, "the route asks for no subset"},
+		{"a route that asks for none, any endpoint", `"fallback_policy":"ANY_ENDPOINT"`, `"version":"v1"`, true, Forward, "any endpoint serves"},
+		{"a route that asks for none, a default", `"fallback_policy":"DEFAULT_SUBSET","default_subset":{"stage":"prod"}`, `"stage":"prod"`, true, Forward, "default subset {stage=prod} serves"},
+		{"not in the default either", `"fallback_policy":"DEFAULT_SUBSET","default_subset":{"stage":"prod"}`, `"stage":"dev"`, false, Reject, "nor in the default subset"},
+		{"panic_mode_any", `"fallback_policy":"NO_FALLBACK","panic_mode_any":true`, `"version":"v2"`, false, Forward, "panic_mode_any"},
+		{"a list is one value", `"fallback_policy":"NO_FALLBACK"`, `"version":["v1","v2"]`, false, Reject, "no host is in subset"},
+		{"list_as_any", `"fallback_policy":"NO_FALLBACK","list_as_any":true`, `"version":["v1","v2"]`, false, Forward, "subset {version=v1}"},
+		{"list_as_any, another", `"fallback_policy":"NO_FALLBACK","list_as_any":true`, `"version":["v2","v3"]`, false, Reject, "no host is in subset"},
+	} {
+		dump := oneCluster(`{"cluster":{"name":"c","type":"STATIC","lb_subset_config":{`+tc.config+`,"subset_selectors":[{"keys":["version"]}]},"load_assignment":{"endpoints":[{"lb_endpoints":[`+lbHost("1.1.1.1", "HEALTHY", 1, tc.meta)+`]}]}}}`, "")
+		if tc.unasked {
+			dump = strings.Replace(dump, asked, "", 1)
+		}
+		o := read(t, dump).Match(Call{Address: netip.MustParseAddrPort("9.9.9.9:80"), Protocol: TCP}).Outcomes[0]
+		if o.Verdict != tc.verdict || (o.Flags == "UH") != (tc.verdict == Reject) || !slices.ContainsFunc(o.Steps, func(s Step) bool { return strings.Contains(s.Why, tc.why) }) {
+			t.Errorf("%s: %s %s %+v", tc.name, o.Verdict, o.Flags, o.Steps)
+		}
+	}
+}
