@@ -290,7 +290,7 @@ func TestAUserWithoutAnyRightGetsOneSentence(t *testing.T) {
 	notRead(t, s, clusterQuery("services", trace.Selector{}))
 	notRead(t, s, clusterQuery("nodes", trace.Selector{}))
 	err := s.Refused()
-	if err == nil || !strings.Contains(err.Error(), `user "alice" of context "test" may read nothing: refused were list services, list nodes`) {
+	if err == nil || !strings.Contains(err.Error(), `user "alice" of context "test" may read nothing of what was asked for: refused were list services, list nodes`) {
 		t.Errorf("error %v", err)
 	}
 }

@@ -291,7 +291,7 @@ func (s *Source) Refused() error {
 	if s.user != "" {
 		who = fmt.Sprintf("user %q", s.user)
 	}
-	return fmt.Errorf("%s of context %q may read nothing: refused were %s; docs/rbac.yaml has the least that hoptrail needs",
+	return fmt.Errorf("%s of context %q may read nothing of what was asked for: refused were %s; docs/rbac.yaml has the least that hoptrail needs",
 		who, s.context, strings.Join(rights, ", "))
 }
 
