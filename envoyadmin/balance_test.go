@@ -214,7 +214,7 @@ func TestAListenerThatRestoresNoDestinationHasNoHostForOriginalDst(t *testing.T)
 func TestDroppedRequestsAreAWayOfTheirOwn(t *testing.T) {
 	d := read(t, strings.Replace(oneCluster(`{"cluster":{"name":"c","type":"EDS"}}`, `{"lb_endpoints":[`+lbHost("1", "HEALTHY", 1, "")+`]}`), `"cluster_name":"c",`, `"cluster_name":"c","policy":{"drop_overloads":[{"category":"x","drop_percentage":{"numerator":25}}]},`, 1))
 	res := d.Match(Call{Address: netip.MustParseAddrPort("9.9.9.9:80"), Protocol: TCP})
-	if len(res.Outcomes) != 2 || res.Outcomes[0].Flags != "DO" || math.Abs(res.Outcomes[0].Probability-0.25) > 1e-9 || res.Outcomes[1].Verdict != Forward {
+	if len(res.Outcomes) != 2 || res.Outcomes[0].Flags != "DO" || math.Abs(res.Outcomes[0].Probability-0.25) > 1e-9 || res.Outcomes[1].Verdict != Forward || res.Outcomes[0].Response != nil {
 		t.Errorf("%+v", res.Outcomes)
 	}
 }
@@ -387,6 +387,16 @@ func TestASubsetAndItsFallbacks(t *testing.T) {
 		o := read(t, dump).Match(Call{Address: netip.MustParseAddrPort("9.9.9.9:80"), Protocol: TCP}).Outcomes[0]
 		if o.Verdict != tc.verdict || (o.Flags == "UH") != (tc.verdict == Reject) || !slices.ContainsFunc(o.Steps, func(s Step) bool { return strings.Contains(s.Why, tc.why) }) {
 			t.Errorf("%s: %s %s %+v", tc.name, o.Verdict, o.Flags, o.Steps)
+		}
+	}
+}
+
+func TestADroppedRequestIsAnsweredByTheRouter(t *testing.T) {
+	for percent, want := range map[string]string{"25": "DO drop_overload drop overload", "100": "UDO unconditional_drop_overload unconditional drop overload"} {
+		dump := strings.Replace(httpDump(`"filter_chains":[{"filters":[`+hcm("")+`]}]`, tableR), `"load_assignment":{`, `"load_assignment":{"policy":{"drop_overloads":[{"category":"x","drop_percentage":{"numerator":`+percent+`}}]},`, 1)
+		o := read(t, dump).Match(Call{Address: at80}).Outcomes[0]
+		if o.Response == nil || o.Response.Status != 503 || o.Flags+" "+o.Details+" "+o.Response.Body != want {
+			t.Errorf("%s %%: %s %s %+v, want 503 %s", percent, o.Flags, o.Details, o.Response, want)
 		}
 	}
 }

@@ -169,6 +169,7 @@ func (r *run) otherFilter(w *way, f *listenerv3.Filter, kind string, step Step) 
 		open("its configuration does not decode")
 		return false
 	}
+	flags, details := "", "" // of one that cannot be asked
 	asks := func(what, cluster string, passes bool) bool {
 		switch {
 		case cluster != "" && r.d.has.clusters && !r.d.hasCluster(cluster) && passes:
@@ -177,7 +178,7 @@ func (r *run) otherFilter(w *way, f *listenerv3.Filter, kind string, step Step) 
 		case cluster != "" && r.d.has.clusters && !r.d.hasCluster(cluster):
 			step.State, step.Why = StateFail, fmt.Sprintf("the cluster of %s, %s, does not exist: every connection is closed", what, cluster)
 			w.step(step)
-			w.settle(Reject, Denied, "", "")
+			w.settle(Reject, Denied, flags, details)
 			if !r.call.PastRefusals {
 				w.end()
 				return false
@@ -227,6 +228,7 @@ func (r *run) otherFilter(w *way, f *listenerv3.Filter, kind string, step Step) 
 			w.step(step)
 			return true
 		}
+		flags, details = "UAEX", "ext_authz_error"
 		return asks("the external authorization service", cluster, c.GetFailureModeAllow())
 	case network + "ext_proc.v3.NetworkExternalProcessor":
 		c := &procv3.NetworkExternalProcessor{}

@@ -279,3 +279,11 @@ func TestProxiesOfOtherProtocolsForwardWhereTheirRoutesLeaveOneWay(t *testing.T)
 		t.Errorf("a connection to Redis: %+v", o)
 	}
 }
+
+func TestAConnectionThatCannotBeAuthorizedIsFlagged(t *testing.T) {
+	ask := netFilter("ext_authz.v3.ExtAuthz", `,"grpc_service":{"envoy_grpc":{"cluster_name":"gone"}}`)
+	o := read(t, httpDump(`"filter_chains":[{"filters":[`+ask+`,`+hcm("")+`]}]`, tableR)).Match(Call{Address: at80}).Outcomes[0]
+	if o.Verdict != Reject || o.Flags != "UAEX" || o.Details != "ext_authz_error" {
+		t.Errorf("%s %s %s", o.Verdict, o.Flags, o.Details)
+	}
+}

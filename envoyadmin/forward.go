@@ -627,7 +627,9 @@ func (r *run) dropped(w *way, set *hostSet, step *Step) {
 		flags, details = "UDO", "unconditional_drop_overload"
 	}
 	n.settle(Reject, "", flags, details)
-	n.respond(503, "", "")
+	if w.out.Terminal == "http_connection_manager" {
+		n.respond(503, "", strings.ReplaceAll(details, "_", " "))
+	}
 	n.end()
 	w.out.Probability *= pass
 	step.State = StateWarn
