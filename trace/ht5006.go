@@ -11,7 +11,7 @@ import (
 func ht5006(q *inquiry) {
 	q.flagged(func(p *proxy, n *node, lines []accesslog.Entry, all int) {
 		timeout := "the route's timeout"
-		if o := n.facts.outcome; o != nil && o.Extra.TimeoutSet {
+		if o := n.facts.outcome; o != nil && o.Extra.TimeoutSet && o.Extra.Timeout > 0 {
 			timeout = "the route's timeout of " + o.Extra.Timeout.String()
 		}
 		f := q.report(n, fmt.Sprintf("%d of %d requests of this path ended at %s with UT: the upstream took longer than %s (the latest: %s)", len(lines), all, p.pod, timeout, lines[len(lines)-1].Duration()),

@@ -325,7 +325,11 @@ func (t *stepTree) stepHop(s envoyadmin.Step, o *envoyadmin.Outcome) *node {
 			h.Detail.Weighted = append(h.Detail.Weighted, WeightedCluster{Name: wc.Name, Weight: wc.Weight})
 		}
 		if x.TimeoutSet {
-			h.check("timeout", OK, x.Timeout.String())
+			timeout := "none"
+			if x.Timeout > 0 {
+				timeout = x.Timeout.String()
+			}
+			h.check("timeout", OK, timeout)
 		}
 		if x.Retries > 0 {
 			h.check("retries", OK, fmt.Sprintf("%d on %s", x.Retries, x.RetryOn))

@@ -83,6 +83,7 @@ func compareRows(m *model, p *prepared, sides [2]side, w int) []row {
 	// What is said below the two names of a pair: how the hops differ.
 	alike := make([]bool, len(pairs))
 	differ := make([][2]string, len(pairs))
+	var said [2]string // not once more at each hop of a proxy
 	same := 0
 	for n, x := range pairs {
 		_, differ[n][0], _ = cell(sides[0], x.a)
@@ -96,6 +97,11 @@ func compareRows(m *model, p *prepared, sides [2]side, w int) []row {
 		} else if sameWords(a, b) {
 			left, right := flowDifference(a.In, b.In)
 			differ[n], alike[n] = [2]string{left, right}, left == right
+			if differ[n] == said {
+				differ[n] = [2]string{}
+			} else {
+				said = differ[n]
+			}
 		}
 		if alike[n] {
 			same++
@@ -119,7 +125,9 @@ func compareRows(m *model, p *prepared, sides [2]side, w int) []row {
 					continue
 				}
 				flat(span{m.g.differs + " ", m.th.warn}, span{pad(text, w-2, m.g.ellipsis), m.th.state(st)})
-				d.add(span{"    " + differ[i][n], 0}).indent = 4
+				if differ[i][n] != "" {
+					d.add(span{"    " + differ[i][n], 0}).indent = 4
+				}
 			}
 		}
 		d.blank()

@@ -294,19 +294,23 @@ func TestComparingSaysHowHopsThatReadAlikeDiffer(t *testing.T) {
 	r := &trace.Report{
 		Schema: "hoptrail.report/v1", Verdict: trace.Reachable,
 		Hops: []trace.Hop{
-			hop("h1", trace.KindDNS, "shop", ""), hop("h2", trace.KindNode, "gw", "10.0.0.1"), hop("h3", trace.KindApp, "web", "10.0.0.9"),
-			hop("h4", trace.KindNode, "gw", "10.0.0.2"), hop("h5", trace.KindApp, "web", "10.0.0.9"),
+			hop("h1", trace.KindDNS, "shop", ""),
+			hop("h2", trace.KindNode, "gw", "10.0.0.1"), hop("h3", trace.KindPod, "envoy", "10.0.0.1"), hop("h4", trace.KindApp, "web", "10.0.0.9"),
+			hop("h5", trace.KindNode, "gw", "10.0.0.2"), hop("h6", trace.KindPod, "envoy", "10.0.0.2"), hop("h7", trace.KindApp, "web", "10.0.0.9"),
 		},
 		Paths: []trace.Path{
-			{Probability: 0.5, Verdict: trace.Reachable, Hops: []string{"h1", "h2", "h3"}},
-			{Probability: 0.5, Verdict: trace.Reachable, Hops: []string{"h1", "h4", "h5"}},
+			{Probability: 0.5, Verdict: trace.Reachable, Hops: []string{"h1", "h2", "h3", "h4"}},
+			{Probability: 0.5, Verdict: trace.Reachable, Hops: []string{"h1", "h5", "h6", "h7"}},
 		},
 	}
-	r.Hops[0].Branches = []trace.Branch{{Label: "a", Probability: 0.5, To: "h2", State: trace.OK}, {Label: "b", Probability: 0.5, To: "h4", State: trace.OK}}
+	r.Hops[0].Branches = []trace.Branch{{Label: "a", Probability: 0.5, To: "h2", State: trace.OK}, {Label: "b", Probability: 0.5, To: "h5", State: trace.OK}}
 	for _, w := range []int{100, 50} {
 		d := newDriver(t, session(r), w, 40, utf8Env)
-		d.press("B", "space", "space", "=").has("Compare", "≠ ✓ 2 node gw", "from 10.0.0.1", "from 10.0.0.2", "2 hops are the same")
-		d.lacks("≠ ✓ 3 app web", "gw takes it")
+		d.press("B", "space", "space", "=").has("Compare", "≠ ✓ 2 node gw", "≠ ✓ 3 pod envoy", "from 10.0.0.1", "from 10.0.0.2", "2 hops are the same")
+		d.lacks("≠ ✓ 4 app web", "gw takes it")
+		if n := strings.Count(d.screen(), "from 10.0.0.1"); n != 1 {
+			t.Errorf("what differs is said %d times", n)
+		}
 	}
 }
 
