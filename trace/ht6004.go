@@ -64,13 +64,16 @@ func ht6004(q *inquiry) {
 		if what == "" || !named {
 			return
 		}
-		n.hop.settle(Fail, "an HTTP connection manager stands before "+what)
-		then := "the proxy takes what the client says for a broken request"
+		// The number alone says what is spoken. That both sides wait is worth an
+		// error; a client that speaks first may well speak HTTP on such a port.
+		state, severity, then := Warn, SeverityWarning, "the proxy would take what such a client says for a broken request"
 		if slices.Contains(speaksFirst, what) {
-			then = "its server speaks first: both sides wait"
+			state, severity, then = Fail, SeverityError, "its server speaks first: both sides wait"
 		}
+		n.hop.settle(state, "an HTTP connection manager stands before "+what)
 		f := q.report(n, fmt.Sprintf("port %d of Service %s/%s %s, so the sidecar speaks HTTP there; %s is not HTTP, and %s", port, s.service.Namespace, s.service.Name, says, what, then),
 			fmt.Sprintf("kubectl -n %s patch svc %s -p '{\"spec\":{\"ports\":[{\"port\":%d,\"appProtocol\":\"tcp\"}]}}'   # or name the port tcp-%s", s.service.Namespace, s.service.Name, s.port.Port, strings.TrimPrefix(s.port.Name, prefix+"-")))
+		f.severity = severity
 		q.proof(f, Config, Query{Area: AreaCluster, File: "services", Select: Selector{Namespace: s.service.Namespace, Name: s.service.Name}}, printed(s.service.Raw, member("name", s.port.Name), member("port", s.port.Port)), s.port.Name)
 	}, KindListener)
 }

@@ -98,9 +98,11 @@ var besides = []struct {
 	}, "\n"))},
 }
 
-func eachProxy(file, content string) change        { return eachUnder("proxies", file, content, false) }
+func eachProxy(file, content string) change { return eachUnder("proxies", file, content, false) }
+
 func eachProxyPrepend(file, content string) change { return eachUnder("proxies", file, content, true) }
-func eachNode(file, content string) change         { return eachUnder("nodes", file, content, false) }
+
+func eachNode(file, content string) change { return eachUnder("nodes", file, content, false) }
 
 // eachUnder adds lines to a file of every proxy or node of the world.
 func eachUnder(area, file, content string, first bool) change {

@@ -434,18 +434,23 @@ func nodesHold(save string) change {
 }
 
 // TestWhatAMisnamedPortDoesDependsOnWhoSpeaksFirst: before a server that greets
-// both sides wait; what another client says is refused.
+// both sides wait; what another client says would be refused, should it not be HTTP.
 func TestWhatAMisnamedPortDoesDependsOnWhoSpeaksFirst(t *testing.T) {
-	for _, c := range []struct{ port, says string }{
-		{"3306", "is named http-mysql, so the sidecar speaks HTTP there; MySQL is not HTTP, and its server speaks first: both sides wait"},
-		{"6379", "is named http-mysql, so the sidecar speaks HTTP there; Redis is not HTTP, and the proxy takes what the client says for a broken request"},
+	for _, c := range []struct {
+		port     string
+		verdict  trace.Verdict
+		severity trace.Severity
+		says     string
+	}{
+		{"3306", trace.Unreachable, trace.SeverityError, "is named http-mysql, so the sidecar speaks HTTP there; MySQL is not HTTP, and its server speaks first: both sides wait"},
+		{"6379", trace.Reachable, trace.SeverityWarning, "is named http-mysql, so the sidecar speaks HTTP there; Redis is not HTTP, and the proxy would take what such a client says for a broken request"},
 	} {
 		world := unpack(t, faultWorld("HT6004-http-named-mysql"))
 		for name, data := range world {
 			world[name] = []byte(strings.ReplaceAll(string(data), "3306", c.port))
 		}
 		r := traceFiles(t, world, asked{url: "10.96.77.9:" + c.port, from: "pod:default/sleep-7c7db887d8-9dnd7"}.target(t))
-		if len(r.Findings) == 0 || r.Findings[0].Code != "HT6004" || !strings.HasSuffix(r.Findings[0].Detail, c.says) {
+		if len(r.Findings) == 0 || r.Findings[0].Code != "HT6004" || r.Verdict != c.verdict || r.Findings[0].Severity != c.severity || !strings.HasSuffix(r.Findings[0].Detail, c.says) {
 			t.Errorf("port %s\n%s", c.port, outline(r))
 		}
 	}
