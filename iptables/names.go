@@ -443,7 +443,3 @@ func (rs *Ruleset) endpointsOf(chain string, have map[netip.AddrPort]*Step) {
 // chain of kube-proxy's, or the purpose of a well-known chain of Istio, Docker
 // or a CNI. It returns "" for a chain it does not know. n may be nil.
 func (n *Names) Explain(chain string) string { return n.describe(chain) }
-
-// Owner says who writes the rules of a chain: kube-proxy, Calico, Docker ...; ""
-// where the name does not tell.
-func Owner(chain string) string { return owner(chain) }

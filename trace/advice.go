@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-
-	"github.com/hoptrail/hoptrail/k8s"
 )
 
 // What several rules say to do.
@@ -83,10 +81,8 @@ func (q *inquiry) hostWanted(n *node, nearest string) string {
 	if n.facts.pod != nil {
 		for _, g := range q.gatewaysOf(n.facts.pod) {
 			for _, server := range g.Spec.GetServers() {
-				for _, h := range server.GetHosts() {
-					if _, h = k8s.SplitHost(h); k8s.HostMatches(h, host) && !slices.Contains(served, g.Ref().String()) {
-						served = append(served, g.Ref().String())
-					}
+				if takes(server, host) && !slices.Contains(served, g.Ref().String()) {
+					served = append(served, g.Ref().String())
 				}
 			}
 		}

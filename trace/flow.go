@@ -40,13 +40,6 @@ func parsePlace(from string) (place, error) {
 	return place{}, fmt.Errorf("vantage %q is none of external, node:NAME, pod:NAMESPACE/NAME", from)
 }
 
-// CheckVantage says whether from is a vantage: external, node:NAME or
-// pod:NAMESPACE/NAME.
-func CheckVantage(from string) error {
-	_, err := parsePlace(from)
-	return err
-}
-
 // flow is the packet and the request as they stand at one point, typed. It is
 // passed by value; headers and alpn are never changed in place.
 type flow struct {

@@ -25,10 +25,7 @@ func ht3004(q *inquiry) {
 		var claim []*k8s.Gateway
 		for _, g := range q.gatewaysOf(n.facts.pod) {
 			if slices.ContainsFunc(g.Spec.GetServers(), func(v *networking.Server) bool {
-				return int32(v.GetPort().GetNumber()) == s.port.Port && slices.ContainsFunc(v.GetHosts(), func(h string) bool {
-					_, h = k8s.SplitHost(h)
-					return k8s.HostMatches(h, host)
-				})
+				return int32(v.GetPort().GetNumber()) == s.port.Port && takes(v, host)
 			}) {
 				claim = append(claim, g)
 			}

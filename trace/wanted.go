@@ -100,16 +100,14 @@ func (w *walker) serves(svc *k8s.Service, host string) bool {
 	}
 	for _, g := range gateways {
 		for _, server := range g.Spec.GetServers() {
-			for _, h := range server.GetHosts() {
-				if _, h := k8s.SplitHost(h); !k8s.HostMatches(h, host) {
-					continue
-				}
-				pods, err := w.cluster.PodsOfGateway(w.ctx, g)
-				w.refused(err)
-				for _, p := range pods {
-					if svc.Selects(p.Namespace, p.Labels) {
-						return true
-					}
+			if !takes(server, host) {
+				continue
+			}
+			pods, err := w.cluster.PodsOfGateway(w.ctx, g)
+			w.refused(err)
+			for _, p := range pods {
+				if svc.Selects(p.Namespace, p.Labels) {
+					return true
 				}
 			}
 		}

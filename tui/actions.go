@@ -111,7 +111,7 @@ func (m *model) enter() tea.Cmd {
 	if m.tab == tabLogs {
 		if n := m.log.len(); n > 0 {
 			line := *m.log.at(min(p.cur, n-1))
-			m.open(&page{name: "line", title: "Access log line", build: func(m *model, _ int) []row { return m.logRows(&line, true) }})
+			m.open(&page{title: "Access log line", build: func(m *model, _ int) []row { return m.logRows(&line, true) }})
 		}
 		return nil
 	}
@@ -448,7 +448,7 @@ func (m *model) compareMarked() tea.Cmd {
 		}
 	}
 	view := m.view
-	m.open(&page{name: "compare", title: "Compare", full: true, build: func(m *model, w int) []row { return compareRows(m, view, sides, w) }})
+	m.open(&page{title: "Compare", full: true, build: func(m *model, w int) []row { return compareRows(m, view, sides, w) }})
 	return nil
 }
 
@@ -491,7 +491,7 @@ func (m *model) openFixes() tea.Cmd {
 func (m *model) openRead() tea.Cmd {
 	col := m.view.r.Collected
 	version := m.view.r.Tool.Version
-	m.open(&page{name: "read", title: "What was read", build: func(m *model, _ int) []row {
+	m.open(&page{title: "What was read", build: func(m *model, _ int) []row {
 		d := &doc{g: m.g, th: m.th}
 		if len(col.NotRead) > 0 {
 			d.head(fmt.Sprintf("Not read  (%d): what depends on it is undetermined", len(col.NotRead)))
@@ -769,7 +769,7 @@ func (m *model) submitForm() tea.Cmd {
 // ---- help and palette
 
 func (m *model) openHelp() tea.Cmd {
-	m.open(&page{name: "help", title: "Keys", build: func(m *model, w int) []row {
+	m.open(&page{title: "Keys", build: func(m *model, w int) []row {
 		d := &doc{g: m.g, th: m.th}
 		kw := 16
 		if w < 50 {

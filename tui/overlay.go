@@ -16,7 +16,6 @@ type overlay interface {
 	paste(m *model, s string)
 	draw(m *model, screen rect)
 	contexts() []keyContext // whose bindings the footer and the help show
-	kind() string
 }
 
 func (m *model) open(o overlay) { m.overlays = append(m.overlays, o) }
@@ -97,8 +96,6 @@ type list struct {
 	extra   []keyContext
 	empty   string
 }
-
-func (l *list) kind() string { return l.name }
 
 func (l *list) contexts() []keyContext {
 	if l.filter != nil {
@@ -286,7 +283,6 @@ func (l *list) draw(m *model, screen rect) {
 
 // page is an overlay to read.
 type page struct {
-	name  string
 	title string
 	build func(m *model, w int) []row
 	rows  []row
@@ -295,7 +291,6 @@ type page struct {
 	full  bool // takes the whole screen
 }
 
-func (p *page) kind() string           { return p.name }
 func (p *page) contexts() []keyContext { return []keyContext{ctxPage} }
 func (p *page) paste(*model, string)   {}
 func (p *page) move(by int)            { p.pane.cur = max(0, min(p.pane.cur+by, len(p.rows)-1)) }
@@ -336,7 +331,6 @@ func (p *page) draw(m *model, screen rect) {
 
 // ---- the form
 
-func (f *form) kind() string           { return "form" }
 func (f *form) contexts() []keyContext { return []keyContext{ctxForm} }
 
 func (f *form) press(m *model, key, text string) tea.Cmd {
