@@ -211,10 +211,10 @@ func TestAListenerThatRestoresNoDestinationHasNoHostForOriginalDst(t *testing.T)
 	}
 }
 
-func TestDroppedRequestsAreAWayOfTheirOwn(t *testing.T) {
+func TestWhetherConnectionsAreDroppedAsRequestsAreIsOpen(t *testing.T) {
 	d := read(t, strings.Replace(oneCluster(`{"cluster":{"name":"c","type":"EDS"}}`, `{"lb_endpoints":[`+lbHost("1", "HEALTHY", 1, "")+`]}`), `"cluster_name":"c",`, `"cluster_name":"c","policy":{"drop_overloads":[{"category":"x","drop_percentage":{"numerator":25}}]},`, 1))
 	res := d.Match(Call{Address: netip.MustParseAddrPort("9.9.9.9:80"), Protocol: TCP})
-	if len(res.Outcomes) != 2 || res.Outcomes[0].Flags != "DO" || math.Abs(res.Outcomes[0].Probability-0.25) > 1e-9 || res.Outcomes[1].Verdict != Forward || res.Outcomes[0].Response != nil {
+	if len(res.Outcomes) != 2 || res.Outcomes[0].Verdict != Undetermined || res.Outcomes[0].Flags != "" || math.Abs(res.Outcomes[0].Probability-0.25) > 1e-9 || res.Outcomes[1].Verdict != Forward || res.Outcomes[0].Response != nil {
 		t.Errorf("%+v", res.Outcomes)
 	}
 }
@@ -395,6 +395,9 @@ func TestADroppedRequestIsAnsweredByTheRouter(t *testing.T) {
 	for percent, want := range map[string]string{"25": "DO drop_overload drop overload", "100": "UDO unconditional_drop_overload unconditional drop overload"} {
 		dump := strings.Replace(httpDump(`"filter_chains":[{"filters":[`+hcm("")+`]}]`, tableR), `"load_assignment":{`, `"load_assignment":{"policy":{"drop_overloads":[{"category":"x","drop_percentage":{"numerator":`+percent+`}}]},`, 1)
 		o := read(t, dump).Match(Call{Address: at80}).Outcomes[0]
+		if share := map[string]float64{"25": 0.25, "100": 1}[percent]; o.Verdict != Reject || math.Abs(o.Probability-share) > 1e-9 {
+			t.Errorf("%s %%: %s with %v", percent, o.Verdict, o.Probability)
+		}
 		if o.Response == nil || o.Response.Status != 503 || o.Flags+" "+o.Details+" "+o.Response.Body != want {
 			t.Errorf("%s %%: %s %s %+v, want 503 %s", percent, o.Flags, o.Details, o.Response, want)
 		}

@@ -609,7 +609,8 @@ func (r *run) aggregate(w *way, c *cluster, s sending, step Step) {
 	}
 }
 
-// dropped splits off the requests that the load assignment has dropped.
+// dropped splits off the requests that the load assignment has dropped. The router
+// drops them (source/common/router/router.cc); that a TCP proxy does is not known.
 func (r *run) dropped(w *way, set *hostSet, step *Step) {
 	pass := 1.0
 	for _, d := range set.drops {
@@ -620,6 +621,17 @@ func (r *run) dropped(w *way, set *hostSet, step *Step) {
 	}
 	n := w.fork(1 - pass)
 	s := *step
+	if w.out.Terminal != "http_connection_manager" {
+		why := fmt.Sprintf("the load assignment drops %.4g %% of the requests, and whether of connections too cannot be known from here", 100*(1-pass))
+		s.State, s.Why = StateUnknown, joinWords(s.Why, why)
+		n.step(s)
+		n.doubt("%s", why)
+		n.end()
+		w.out.Probability *= pass
+		step.State = StateWarn
+		step.Why = joinWords(step.Why, why)
+		return
+	}
 	s.State, s.Why = StateFail, joinWords(s.Why, fmt.Sprintf("%.4g %% of the requests are dropped by the load assignment", 100*(1-pass)))
 	n.step(s)
 	flags, details := "DO", "drop_overload"
@@ -627,9 +639,7 @@ func (r *run) dropped(w *way, set *hostSet, step *Step) {
 		flags, details = "UDO", "unconditional_drop_overload"
 	}
 	n.settle(Reject, "", flags, details)
-	if w.out.Terminal == "http_connection_manager" {
-		n.respond(503, "", strings.ReplaceAll(details, "_", " "))
-	}
+	n.respond(503, "", strings.ReplaceAll(details, "_", " "))
 	n.end()
 	w.out.Probability *= pass
 	step.State = StateWarn
