@@ -99,13 +99,18 @@ func Run(ctx context.Context, s Session, in io.Reader, out io.Writer, env []stri
 	if m.noColor {
 		opts = append(opts, tea.WithColorProfile(colorprofile.ASCII))
 	}
-	program := tea.NewProgram(m, opts...)
+	guarded := &guard{Model: m}
+	program := tea.NewProgram(guarded, opts...)
+	guarded.quit = program.Quit
 	asked := context.AfterFunc(ctx, program.Quit)
 	_, err := program.Run()
 	asked()
 	ended := ctx.Err() != nil
 	cancel()
 	r := m.report()
+	if broken := guarded.crashed(); broken != nil {
+		return r, fmt.Errorf("terminal UI: %w", broken)
+	}
 	switch {
 	case errors.Is(err, tea.ErrInterrupted), err != nil && ended:
 		return r, ErrInterrupted
