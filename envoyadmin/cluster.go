@@ -339,7 +339,10 @@ func (d *Dump) readHosts(c *cluster) hostSet {
 	if d.status == nil {
 		if !set.known {
 			set.why = "the dump holds no endpoints (take it with ?include_eds) and /clusters was not read"
-			if d.has.endpoints {
+			switch {
+			case c.kind == "ORIGINAL_DST" || c.kind == "dynamic_forward_proxy":
+				set.why = "its hosts are those that were asked for so far, and /clusters, which tells them, was not read"
+			case d.has.endpoints:
 				set.why = "the endpoints section does not list " + c.service + " and /clusters was not read"
 			}
 		}

@@ -470,8 +470,21 @@ func (r *run) aggregate(w *way, c *cluster, s sending, step Step) {
 	var state []priorityState
 	for _, name := range c.parts {
 		of := d.cluster(name)
-		if of == nil || of.state != active || of.err != nil {
+		switch {
+		case of == nil:
 			step.Why = joinWords(step.Why, name+" does not exist")
+			continue
+		case of.state != active:
+			step.Why = joinWords(step.Why, name+" is "+string(of.state)+" and gets nothing")
+			continue
+		case of.err != nil:
+			step.State, step.Why = StateUnknown, joinWords(step.Why, name+": "+of.err.Error())
+			w.step(step)
+			w.doubt("cluster %s, a part of %s, does not decode: %v", name, c.entry.name, of.err)
+			return
+		case of.kind == "aggregate":
+			// Only what hosts a part itself has is linearized, and an aggregate has none.
+			step.State, step.Why = StateWarn, joinWords(step.Why, name+" is itself an aggregate cluster, which has no hosts of its own, and gets nothing: Envoy does not look into it")
 			continue
 		}
 		set := d.hosts(of)

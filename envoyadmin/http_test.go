@@ -215,3 +215,21 @@ func TestResponseHeaderChangesComeAfterARedirect(t *testing.T) {
 		}
 	}
 }
+
+func TestAnUndeterminedOutcomeHasNoResponse(t *testing.T) {
+	asks := httpFilter("ext_authz.v3.ExtAuthz", `,"grpc_service":{"envoy_grpc":{"cluster_name":"b"}}`) + "," + routerFilter
+	table := `{"name":"r","virtual_hosts":[{"name":"v","domains":["*"],"routes":[
+		{"match":{"path":"/to"},"redirect":{"https_redirect":true}},{"match":{"path":"/said"},"direct_response":{"status":418}}]}]}`
+	for path, likely := range map[string]string{
+		"/to":   "Envoy answers with 301 and location https://a.test/to",
+		"/said": "Envoy answers with 418",
+		"/none": "Envoy answers with 404",
+	} {
+		for filters, want := range map[string]bool{asks: false, routerFilter: true} {
+			o := read(t, httpDump(`"filter_chains":[{"filters":[`+hcmWith(filters, "")+`]}]`, table)).Match(Call{Address: at80, Authority: "a.test", Path: path}).Outcomes[0]
+			if (o.Verdict != Undetermined) != want || (o.Response != nil) != want || strings.HasSuffix(reasons(&o), likely) == want {
+				t.Errorf("%s: %s %+v %q", path, o.Verdict, o.Response, o.Reasons)
+			}
+		}
+	}
+}

@@ -2,6 +2,7 @@ package envoyadmin
 
 import (
 	"bytes"
+	"cmp"
 	"compress/gzip"
 	"errors"
 	"fmt"
@@ -106,6 +107,7 @@ type indexes struct {
 	secrets   []SecretInfo
 	ecds      map[string]entry
 	errors    []updateFailure // rejected updates, of any kind
+	blank     []string        // listeners the dump names and does not show
 }
 
 type updateFailure struct {
@@ -225,8 +227,8 @@ func (d *Dump) index() error {
 					return d.section(j, at)
 				})
 			case '{': // Envoy 1.6: an object of sections
-				found = true
 				return jsonscan.Object(b, at, func(_ []byte, at int) (int, error) {
+					found = true
 					n++
 					return d.section(n-1, at)
 				})
@@ -602,8 +604,12 @@ func (d *Dump) addECDS(e entry, at int) (int, error) {
 
 func (d *Dump) addListener(e entry, at int) (int, error) {
 	w, err := d.inner(at, "listener", "listener")
-	if err != nil || w.from < 0 {
+	if err != nil {
 		return w.end, err
+	}
+	if w.from < 0 {
+		d.blank = append(d.blank, e.path())
+		return w.end, nil
 	}
 	return w.end, d.listenerAt(e, w.from, w.to, "listener", w.bad)
 }
@@ -656,9 +662,12 @@ func (d *Dump) addDynamicListener(e entry, at int) (int, error) {
 			l.name = name
 		}
 	}
-	if bad >= 0 || !found {
+	switch {
+	case bad >= 0:
 		e.name = name
 		d.errors = append(d.errors, updateFailure{"listener", name, bad, e})
+	case !found:
+		d.blank = append(d.blank, cmp.Or(name, e.path()))
 	}
 	return end, nil
 }

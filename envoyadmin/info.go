@@ -50,7 +50,7 @@ func (d *Dump) Listeners() []ListenerInfo {
 		}
 		i := ListenerInfo{Name: f.name, State: "rejected", Source: f.e.path()}
 		i.Error, i.LastAttempt = d.failure(f.at)
-		if at := jsonscan.Path(d.data, f.at, "failed_configuration"); f.at >= 0 && at >= 0 {
+		if at := jsonscan.Path(d.data, f.at, "failed_configuration"); at >= 0 {
 			var l listenerEntry
 			if a := jsonscan.Path(d.data, at, "address"); a >= 0 {
 				l.address(d.data, a)
@@ -92,9 +92,6 @@ type UpdateFailure struct {
 func (d *Dump) UpdateFailures() []UpdateFailure {
 	var out []UpdateFailure
 	for _, f := range d.errors {
-		if f.at < 0 {
-			continue
-		}
 		u := UpdateFailure{Kind: f.kind, Name: f.name, Source: f.e.path()}
 		u.Details, u.When = d.failure(f.at)
 		out = append(out, u)
@@ -344,7 +341,7 @@ func (d *Dump) beside(l *listenerEntry) []string {
 // empty where it was not.
 func (d *Dump) rejected(e *entry) string {
 	for _, f := range d.errors {
-		if f.at < 0 || join(f.e.path(), e.field) != e.path() {
+		if join(f.e.path(), e.field) != e.path() {
 			continue
 		}
 		words := "its last update was rejected"
@@ -396,24 +393,34 @@ func (d *Dump) listenerObject(l *listenerEntry) json.RawMessage {
 func (d *Dump) nearListeners(w *way, dst netip.AddrPort) {
 	for _, f := range d.errors {
 		if f.kind == "listener" {
-			details, _ := d.failure(f.at)
-			w.miss(KindListener, f.name, "its update was rejected and it is not active: "+details)
+			why := "its update was rejected and it is not active"
+			if slices.ContainsFunc(d.listeners, func(l *listenerEntry) bool { return l.errorState == f.at && l.state == active }) {
+				why = "its last update was rejected and the version before serves"
+			}
+			if details, _ := d.failure(f.at); details != "" {
+				why += ": " + details
+			}
+			w.miss(KindListener, f.name, why)
 		}
 	}
 	for _, l := range d.listeners {
+		name := l.name
+		if name == "" {
+			name = l.addr()
+		}
 		for _, a := range l.addrs {
 			switch {
 			case !a.IsValid():
 			case l.state != active && l.covers(dst) > 0:
-				w.miss(KindListener, l.name, "is "+string(l.state)+", not active")
+				w.miss(KindListener, name, "is "+string(l.state)+", not active")
 			case !l.bound && l.covers(dst) > 0:
-				w.miss(KindListener, l.name, "is not bound to its port: only captured connections reach it")
+				w.miss(KindListener, name, "is not bound to its port: only captured connections reach it")
 			case a.udp && a.Port() == dst.Port():
-				w.miss(KindListener, l.name, "is UDP")
+				w.miss(KindListener, name, "is UDP")
 			case a.Port() == dst.Port() && l.covers(dst) == 0:
-				w.miss(KindListener, l.name, "has port "+fmt.Sprint(a.Port())+" at address "+a.Addr().String())
+				w.miss(KindListener, name, "has port "+fmt.Sprint(a.Port())+" at address "+a.Addr().String())
 			case a.Addr().Unmap() == dst.Addr().Unmap() && !a.Addr().IsUnspecified():
-				w.miss(KindListener, l.name, fmt.Sprintf("has the address, at port %d", a.Port()))
+				w.miss(KindListener, name, fmt.Sprintf("has the address, at port %d", a.Port()))
 			default:
 				continue
 			}

@@ -172,6 +172,14 @@ func (w *way) finish() {
 			o.Verdict = Undetermined
 		}
 	}
+	if r := o.Response; r != nil && o.Verdict == Undetermined { // only one of the answers there may be
+		text := "unless that changes it, Envoy answers with " + r.String()
+		if r.Location != "" {
+			text += " and location " + r.Location
+		}
+		w.note(text)
+		o.Response = nil
+	}
 	w.localReply()
 	w.grpcReply()
 	if o.Endpoints == nil {
@@ -227,6 +235,10 @@ func (r *run) listener(w *way) {
 		step.Kind, step.State = KindListener, StateFail
 		w.step(step)
 		d.nearListeners(w, c.Address)
+		if len(d.blank) > 0 { // one of them may be the one
+			w.out.Steps[len(w.out.Steps)-1].State = StateUnknown
+			w.doubt("the dump names listeners without their configuration: %s", few(d.blank))
+		}
 		w.settle(Reject, NoListener, "", "")
 		w.end()
 	}

@@ -176,7 +176,8 @@ func (r *Routing) Words() []string {
 	return out
 }
 
-// Response is the answer Envoy gives itself.
+// Response is the answer Envoy gives itself. An undetermined outcome has none:
+// what is likely stands in its reasons.
 type Response struct {
 	Status   int    `json:"status"`
 	Location string `json:"location,omitempty"`

@@ -123,6 +123,41 @@ func TestOnlyTheActiveVersionOfAListenerServes(t *testing.T) {
 	}
 }
 
+func TestAListenerWhoseUpdateWasRejectedAndThatStillServesIsNotCalledInactive(t *testing.T) {
+	d := read(t, `{"configs":[{"@type":"x/envoy.admin.v3.ListenersConfigDump","dynamic_listeners":[
+		{"name":"a","active_state":{"listener":{"name":"a","address":{"socket_address":{"address":"0.0.0.0","port_value":80}}}},"error_state":{"details":"bad regex"}},
+		{"name":"b","error_state":{}}]}]}`)
+	o := d.Match(Call{Address: netip.MustParseAddrPort("10.0.0.1:99")}).Outcomes[0]
+	want := []NearMiss{
+		{KindListener, "a", "its last update was rejected and the version before serves: bad regex"},
+		{KindListener, "b", "its update was rejected and it is not active"},
+	}
+	if o.Verdict != Reject || !slices.Equal(o.NearMisses, want) {
+		t.Errorf("%s %q, want %q", o.Verdict, o.NearMisses, want)
+	}
+}
+
+func TestAListenerThatIsNamedAndNotShownMayBeTheOneAskedFor(t *testing.T) {
+	for _, section := range []string{
+		`"dynamic_listeners":[{"name":"x","active_state":{"listener":null}}]`,
+		`"dynamic_listeners":[{"name":"x"}]`,
+		`"static_listeners":[{"listener":null}]`,
+	} {
+		d := read(t, `{"configs":[{"@type":"x/envoy.admin.v3.ListenersConfigDump",`+section+`}]}`)
+		o := d.Match(Call{Address: at80}).Outcomes[0]
+		if o.Verdict != Undetermined || o.Error != "" || !strings.Contains(reasons(&o), "without their configuration") || strings.Contains(fmt.Sprint(o.NearMisses), "rejected") || len(d.UpdateFailures()) > 0 {
+			t.Errorf("%s: %s %s %q %q", section, o.Verdict, o.Error, o.Reasons, o.NearMisses)
+		}
+	}
+}
+
+func TestAnObjectOfNoSectionsIsNoDump(t *testing.T) {
+	var e *SyntaxError
+	if _, err := Read("d", []byte(`{"configs":{}}`)); !errors.As(err, &e) || e.Msg != notADump {
+		t.Errorf("%v", err)
+	}
+}
+
 func TestARejectedUpdateOfAnyKindHasItsName(t *testing.T) {
 	bad := func(field, name string) string {
 		return `"error_state":{"failed_configuration":{"@type":"x/y","` + field + `":"` + name + `"},"details":"why ` + name + `"}`

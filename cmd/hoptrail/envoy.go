@@ -577,6 +577,10 @@ func writeStory(w io.Writer, c envoyadmin.Call, r envoyadmin.Result) {
 			line("     why not")
 			for _, m := range o.NearMisses {
 				what := strings.ReplaceAll(m.Kind, "_", " ")
+				if m.Kind == envoyadmin.KindListener && m.Name == "" { // of all of them
+					line("       %s", m.Why)
+					continue
+				}
 				if !strings.HasPrefix(m.Name, what) { // "filter chain 0" says it already
 					what += " " + cmpOr(m.Name, "(no name)")
 				} else {
