@@ -118,6 +118,9 @@ func TestAnAggregateSpreadsOverTheClustersAndEachChoosesItself(t *testing.T) {
 		{"a part whose circuit breaker lets nothing pass", staticCluster("a", `"circuit_breakers":{"thresholds":[{"max_pending_requests":0}]}`, ok("1", "v1")+","+bad("2", "v1")) + "," + staticCluster("b", "", ok("3", "v1")), []string{"reject URX 0.7: 1 0, 2 0, 3 0", "forward  0.3: 1 0, 2 0, 3 1"}},
 		{"all in panic: each cluster's own hosts that are up", staticCluster("a", `"common_lb_config":{"healthy_panic_threshold":{}}`, bad("1", "v1")) + "," + staticCluster("b", "", bad("2", "v1")), []string{"reject UH 0.5: 1 0, 2 0", "forward  0.5: 1 0, 2 1"}},
 		{"none has a host", staticCluster("a", "") + "," + staticCluster("b", ""), []string{"reject UH 1: "}},
+		{"a part that is an aggregate itself", `{"cluster":{"name":"a","cluster_type":{"name":"envoy.clusters.aggregate","typed_config":{"@type":"x/envoy.extensions.clusters.aggregate.v3.ClusterConfig","clusters":["d"]}}}},` + staticCluster("b", "", ok("2", "v1")) + "," + staticCluster("d", "", ok("4", "v1")), []string{"forward  1: 2 1"}},
+		{"a part of a type nobody knows", strings.Replace(staticCluster("a", "", ok("1", "v1")), "STATIC", "ACME", 1) + "," + staticCluster("b", "", ok("2", "v1")), []string{"undetermined  1: "}},
+		{"a part whose hosts only /clusters tells", `{"cluster":{"name":"a","type":"ORIGINAL_DST","lb_policy":"CLUSTER_PROVIDED"}},` + staticCluster("b", "", ok("2", "v1")), []string{"undetermined  1: "}},
 	} {
 		aggregate := `{"cluster":{"name":"c","cluster_type":{"name":"envoy.clusters.aggregate","typed_config":{"@type":"x/envoy.extensions.clusters.aggregate.v3.ClusterConfig","clusters":["a","b"]}},"lb_policy":"CLUSTER_PROVIDED"}},`
 		res := read(t, oneCluster(aggregate+tc.parts, "")).Match(Call{Address: netip.MustParseAddrPort("9.9.9.9:80"), Protocol: TCP})
@@ -176,15 +179,17 @@ func TestWhatTheDumpDoesNotTellOfEndpointsIsUndetermined(t *testing.T) {
 	if o.Error != NoCluster || o.Cluster != "c" || o.Flags != "NC" {
 		t.Errorf("without the cluster: %+v", o)
 	}
-	fallback := strings.Replace(oneCluster(`{"cluster":{"name":"c","type":"EDS","lb_subset_config":{"metadata_fallback_policy":"FALLBACK_LIST","subset_selectors":[{"keys":["version"]}]}}}`,
-		`{"lb_endpoints":[`+lbHost("1", "HEALTHY", 1, "")+`]}`), `"version":"v1"`, `"fallback_list":[{"version":"v1"}]`, 1)
-	o = read(t, fallback).Match(call).Outcomes[0]
-	if o.Verdict != Undetermined || !strings.Contains(o.Reasons[0], "FALLBACK_LIST") {
-		t.Errorf("a list of fallbacks: %s %+v", o.Verdict, o.Reasons)
-	}
 	o = read(t, oneCluster(`{"cluster":{"name":"c","cluster_type":{"name":"acme.cluster"}}}`, "")).Match(call).Outcomes[0]
 	if o.Verdict != Undetermined || !strings.Contains(o.Reasons[0], "acme.cluster") {
 		t.Errorf("unknown type: %+v", o)
+	}
+	o = read(t, oneCluster(strings.Replace(staticCluster("c", "", lbHost("1", "HEALTHY", 1, "")), "STATIC", "ACME", 1), "")).Match(call).Outcomes[0]
+	if o.Verdict != Undetermined || !strings.Contains(reasons(&o), "type ACME is not known here") {
+		t.Errorf("unknown type with hosts: %s %q", o.Verdict, o.Reasons)
+	}
+	o = read(t, oneCluster(staticCluster("c", `"lb_policy":"ACME"`, lbHost("1", "HEALTHY", 1, "")+","+lbHost("2", "HEALTHY", 1, "")), "")).Match(call).Outcomes[0]
+	if o.Verdict != Forward || !strings.Contains(reasons(&o), `load balancing policy lb_policy: "ACME" is not known here: which host gets the request is not determined`) {
+		t.Errorf("unknown policy: %s %q", o.Verdict, o.Reasons)
 	}
 }
 
@@ -375,7 +380,8 @@ func TestASubsetAndItsFallbacks(t *testing.T) {
 		{"a route that asks for none, any endpoint", `"fallback_policy":"ANY_ENDPOINT"`, `"version":"v1"`, true, Forward, "any endpoint serves"},
 		{"a route that asks for none, a default", `"fallback_policy":"DEFAULT_SUBSET","default_subset":{"stage":"prod"}`, `"stage":"prod"`, true, Forward, "default subset {stage=prod} serves"},
 		{"not in the default either", `"fallback_policy":"DEFAULT_SUBSET","default_subset":{"stage":"prod"}`, `"stage":"dev"`, false, Reject, "nor in the default subset"},
-		{"panic_mode_any", `"fallback_policy":"NO_FALLBACK","panic_mode_any":true`, `"version":"v2"`, false, Forward, "panic_mode_any"},
+		{"panic_mode_any without a fallback that fails", `"fallback_policy":"NO_FALLBACK","panic_mode_any":true`, `"version":"v2"`, false, Reject, "no host is in subset {version=v1}"},
+		{"panic_mode_any", `"fallback_policy":"DEFAULT_SUBSET","default_subset":{"stage":"prod"},"panic_mode_any":true`, `"version":"v2"`, false, Forward, "nor in the default subset {stage=prod}: panic_mode_any"},
 		{"a list is one value", `"fallback_policy":"NO_FALLBACK"`, `"version":["v1","v2"]`, false, Reject, "no host is in subset"},
 		{"list_as_any", `"fallback_policy":"NO_FALLBACK","list_as_any":true`, `"version":["v1","v2"]`, false, Forward, "subset {version=v1}"},
 		{"list_as_any, another", `"fallback_policy":"NO_FALLBACK","list_as_any":true`, `"version":["v2","v3"]`, false, Reject, "no host is in subset"},
@@ -387,6 +393,73 @@ func TestASubsetAndItsFallbacks(t *testing.T) {
 		o := read(t, dump).Match(Call{Address: netip.MustParseAddrPort("9.9.9.9:80"), Protocol: TCP}).Outcomes[0]
 		if o.Verdict != tc.verdict || (o.Flags == "UH") != (tc.verdict == Reject) || !slices.ContainsFunc(o.Steps, func(s Step) bool { return strings.Contains(s.Why, tc.why) }) {
 			t.Errorf("%s: %s %s %+v", tc.name, o.Verdict, o.Flags, o.Steps)
+		}
+	}
+}
+
+func TestSubsetsAreTriedInTheOrderOfTheFallbacks(t *testing.T) {
+	const panicOff = `"common_lb_config":{"healthy_panic_threshold":{}},`
+	host := func(ip, health, meta string) string { return lbHost(ip, health, 1, meta) }
+	v1 := host("1", "HEALTHY", `"version":"v1"`)
+	v2 := host("2", "HEALTHY", `"version":"v2"`)
+	v2Bad := host("2", "UNHEALTHY", `"version":"v2"`)
+	prod := host("3", "HEALTHY", `"version":"v3","stage":"prod"`)
+	keys := `"subset_selectors":[{"keys":["version"]},{"keys":["stage","version"]}]`
+	list := func(config string) string { return `"metadata_fallback_policy":"FALLBACK_LIST",` + config + keys }
+	for _, tc := range []struct {
+		name, cluster, criteria, hosts string
+		want, why                      string
+	}{
+		{"the first of a list", list(""), `"fallback_list":[{"version":"v1"},{"version":"v2"}]`, v1 + "," + v2, "1 1", "subset {version=v1}"},
+		{"the second of it", list(""), `"fallback_list":[{"version":"v9"},{"version":"v2"}]`, v1 + "," + v2, "2 1", "no host is in subset {version=v9}; subset {version=v2}"},
+		{"none of it", list(""), `"fallback_list":[{"version":"v8"},{"version":"v9"}]`, v1, "1 0 UH", "no host is in subset {version=v8}; no host is in subset {version=v9}"},
+		{"the second where the first is down", list(""), `"fallback_list":[{"version":"v2"},{"version":"v1"}]`, v1 + "," + v2Bad, "1 1, 2 0", "subset {version=v2}; subset {version=v1}"},
+		{"what is not in the list holds as well", list(""), `"stage":"prod","fallback_list":[{"version":"v1"},{"version":"v3"}]`, v1 + "," + prod, "3 1", "subset {stage=prod, version=v3}"},
+		{"an empty list", list(""), `"version":"v1","fallback_list":[]`, v1 + "," + v2, "1 1", "subset {version=v1}"},
+		{"a list where the policy is another", keys, `"fallback_list":[{"version":"v1"}]`, v1, "1 0 UH", "no subset selector has the keys fallback_list"},
+		{"the fallback of an entry before the next", list(`"fallback_policy":"ANY_ENDPOINT",`), `"fallback_list":[{"version":"v9"},{"version":"v1"}]`, v1 + "," + v2, "1 0.5, 2 0.5", "no host is in subset {version=v9}: any endpoint serves"},
+		{"a default subset that is down, panic_mode_any", `"fallback_policy":"DEFAULT_SUBSET","default_subset":{"version":"v2"},"panic_mode_any":true,` + keys, `"version":"v9"`, v1 + "," + v2Bad, "1 1, 2 0", "panic_mode_any"},
+		{"the selector's default subset, whose panic is nothing", `"panic_mode_any":true,"default_subset":{"version":"v8"},"fallback_policy":"DEFAULT_SUBSET","subset_selectors":[{"keys":["version"],"fallback_policy":"DEFAULT_SUBSET"}]`, `"version":"v9"`, v1, "1 0 UH", "nor in the default subset {version=v8}"},
+		{"fewer keys", `"subset_selectors":[{"keys":["version"]},{"keys":["stage","version"],"fallback_policy":"KEYS_SUBSET","fallback_keys_subset":["version"]}]`, `"version":"v1","stage":"prod"`, v1 + "," + v2, "1 1", "subset {version=v1}"},
+		{"the one host of a subset, which is down", `"subset_selectors":[{"keys":["version"],"single_host_per_subset":true}]`, `"version":"v2"`, v1 + "," + v2Bad, "2 1", "subset {version=v2}"},
+		{"one host of several", `"subset_selectors":[{"keys":["version"],"single_host_per_subset":true}]`, `"version":"v2"`, v2 + "," + host("4", "HEALTHY", `"version":"v2"`), "2 1, 4 0", "whichever Envoy lists first"},
+	} {
+		dump := oneCluster(`{"cluster":{"name":"c","type":"EDS",`+panicOff+`"lb_subset_config":{`+tc.cluster+`}}}`, `{"lb_endpoints":[`+tc.hosts+`]}`)
+		dump = strings.Replace(dump, `"envoy.lb":{"version":"v1"}}}}}]`, `"envoy.lb":{`+tc.criteria+`}}}}}]`, 1)
+		aggregate := strings.Replace(dump, `{"cluster":{"name":"c"`, `{"cluster":{"name":"c","cluster_type":{"name":"envoy.clusters.aggregate","typed_config":{"@type":"x/envoy.extensions.clusters.aggregate.v3.ClusterConfig","clusters":["part"]}}}},{"cluster":{"name":"part","eds_cluster_config":{"service_name":"c"}`, 1)
+		for kind, dump := range map[string]string{"": dump, ", in an aggregate": aggregate} {
+			outcomes := read(t, dump).Match(Call{Address: netip.MustParseAddrPort("9.9.9.9:80"), Protocol: TCP}).Outcomes
+			o := outcomes[0]
+			got, want := strings.TrimSpace(shares(o)+" "+o.Flags), tc.want
+			if kind != "" { // hosts of the subset alone are shown there, too, unless none is found
+				got, want = strings.ReplaceAll(got, ", 2 0", ""), strings.ReplaceAll(want, ", 2 0", "")
+			}
+			said := fmt.Sprint(o.Reasons)
+			for _, s := range o.Steps {
+				said += s.Why
+			}
+			if got != want || len(outcomes) != 1 || kind == "" && !strings.Contains(said, tc.why) {
+				t.Errorf("%s%s: %s, want %s (%s)\n%s", tc.name, kind, got, want, tc.why, said)
+			}
+		}
+	}
+}
+
+func TestASubsetForgetsTheWeightsOfLocalities(t *testing.T) {
+	group := func(locality string, weight int, hosts ...string) string {
+		return fmt.Sprintf(`{"locality":{"region":%q},"load_balancing_weight":%d,"lb_endpoints":[%s]}`, locality, weight, strings.Join(hosts, ","))
+	}
+	host := func(ip, version string) string { return lbHost(ip, "HEALTHY", 1, `"version":"`+version+`"`) }
+	endpoints := group("a", 30, host("1", "v1"), host("2", "v2"), host("3", "v2")) + "," + group("b", 10, host("4", "v1"))
+	for config, want := range map[string]string{
+		``:                              "1 0.5, 4 0.5",
+		`,"locality_weight_aware":true`: "1 0.75, 4 0.25",
+		`,"locality_weight_aware":true,"scale_locality_weight":true`: "1 0.5, 4 0.5", // a third of 30
+	} {
+		cluster := `{"cluster":{"name":"c","type":"EDS","common_lb_config":{"locality_weighted_lb_config":{}},"lb_subset_config":{"subset_selectors":[{"keys":["version"]}]` + config + `}}}`
+		o := read(t, oneCluster(cluster, endpoints)).Match(Call{Address: netip.MustParseAddrPort("9.9.9.9:80"), Protocol: TCP}).Outcomes[0]
+		if got := shares(o); got != want {
+			t.Errorf("%s: %s, want %s", config, got, want)
 		}
 	}
 }

@@ -28,6 +28,7 @@ import (
 	"google.golang.org/protobuf/types/known/structpb"
 
 	"github.com/hoptrail/hoptrail/envoyadmin/internal/decode"
+	"github.com/hoptrail/hoptrail/envoyadmin/matcher"
 )
 
 // cache keeps decoded clusters. It holds at most a few hundred.
@@ -119,6 +120,19 @@ func (d *Dump) parseCluster(e *entry) *cluster {
 		c.sockets = append(c.sockets, namedSocket{m.GetName(), m.GetMatch(), readSocket(m.GetTransportSocket())})
 	}
 	c.lb = readBalancing(c.config)
+	for _, un := range decode.Unknown(c.config) {
+		switch name, value, _ := strings.Cut(un, ": "); {
+		case name == "type":
+			c.kind = strings.Trim(value, `"`)
+		case strings.HasPrefix(name, "lb_") || strings.HasPrefix(name, "load_balancing_policy"):
+			c.lb.unknown = un
+		}
+	}
+	for name, m := range map[string]proto.Message{"common_lb_config": c.config.GetCommonLbConfig(), "lb_subset_config": c.config.GetLbSubsetConfig()} {
+		if un := decode.Unknown(m); len(un) > 0 {
+			c.lb.unknown = name + "." + un[0]
+		}
+	}
 	return c
 }
 
@@ -181,11 +195,12 @@ func readBalancing(c *clusterv3.Cluster) balancing {
 			FallbackPolicy: subsetv3.Subset_LbSubsetFallbackPolicy(s.GetFallbackPolicy()), DefaultSubset: s.GetDefaultSubset(),
 			PanicModeAny: s.GetPanicModeAny(), ListAsAny: s.GetListAsAny(), LocalityWeightAware: s.GetLocalityWeightAware(),
 			MetadataFallbackPolicy: subsetv3.Subset_LbSubsetMetadataFallbackPolicy(s.GetMetadataFallbackPolicy()),
+			ScaleLocalityWeight:    s.GetScaleLocalityWeight(),
 		}
 		for _, x := range s.GetSubsetSelectors() {
 			b.subset.SubsetSelectors = append(b.subset.SubsetSelectors, &subsetv3.Subset_LbSubsetSelector{
 				Keys: x.GetKeys(), FallbackPolicy: subsetv3.Subset_LbSubsetSelector_LbSubsetSelectorFallbackPolicy(x.GetFallbackPolicy()),
-				FallbackKeysSubset: x.GetFallbackKeysSubset(),
+				FallbackKeysSubset: x.GetFallbackKeysSubset(), SingleHostPerSubset: x.GetSingleHostPerSubset(),
 			})
 		}
 	}
@@ -290,6 +305,7 @@ type hostSet struct {
 	byWeight         bool // weighted_priority_health
 	drops            []*endpointv3.ClusterLoadAssignment_Policy_DropOverload
 	notes            []string
+	fromConfig       bool // the cluster's own load_assignment
 	fromStatus       bool
 }
 
@@ -317,9 +333,8 @@ func (d *Dump) readHosts(c *cluster) hostSet {
 			set.known, set.source, set.why = true, e.path(), "from the endpoints section"
 		}
 	}
-	fromConfig := false
 	if la == nil && c.config.GetLoadAssignment() != nil {
-		la, fromConfig = c.config.GetLoadAssignment(), true
+		la, set.fromConfig = c.config.GetLoadAssignment(), true
 		set.known, set.source, set.why = true, join(c.entry.path(), "load_assignment"), "from the cluster's load_assignment"
 	}
 	if la == nil && (c.kind == "STATIC" || c.kind == "STRICT_DNS" || c.kind == "LOGICAL_DNS") {
@@ -329,7 +344,7 @@ func (d *Dump) readHosts(c *cluster) hostSet {
 		set.overprovisioning = int(la.GetPolicy().GetOverprovisioningFactor().GetValue())
 		set.byWeight = la.GetPolicy().GetWeightedPriorityHealth()
 		set.drops = la.GetPolicy().GetDropOverloads()
-		set.hosts = assignment(la, c, fromConfig)
+		set.hosts = assignment(la, c, set.fromConfig)
 		if leds := slices.ContainsFunc(la.GetEndpoints(), func(g *endpointv3.LocalityLbEndpoints) bool {
 			return g.GetLedsClusterLocalityConfig() != nil || g.GetLoadBalancerEndpoints() != nil
 		}); leds && len(set.hosts) == 0 {
@@ -384,7 +399,7 @@ func (d *Dump) readHosts(c *cluster) hostSet {
 		h.judge(s.eds, s.flags)
 		merged = append(merged, h)
 	}
-	set.hosts, set.known, set.fromStatus = merged, true, true
+	set.hosts, set.known, set.fromConfig, set.fromStatus = merged, true, false, true
 	set.why = "from /clusters"
 	return set
 }
@@ -419,6 +434,45 @@ func (h *upstreamHost) judge(eds string, flags []string) {
 	default:
 		h.health = "healthy"
 	}
+}
+
+// overrides says whether a host that a session or a filter asks for may be
+// chosen: whether its status is one of override_host_status. Source:
+// HostUtility::selectOverrideHost in source/common/upstream/host_utility.cc,
+// healthStatus in source/common/upstream/upstream_impl.h.
+func (c *cluster) overrides(h *upstreamHost) matcher.Verdict {
+	var is []corev3.HealthStatus
+	switch {
+	case h.health == "unknown":
+		return matcher.Undecided
+	case strings.Contains(h.why, "failed_active_hc") || strings.Contains(h.why, "failed_outlier_check"):
+		is = []corev3.HealthStatus{corev3.HealthStatus_UNHEALTHY}
+	case strings.Contains(h.why, "eds_status_draining"):
+		is = []corev3.HealthStatus{corev3.HealthStatus_DRAINING}
+	case h.health == "unhealthy":
+		is = []corev3.HealthStatus{corev3.HealthStatus_UNHEALTHY, corev3.HealthStatus_TIMEOUT, corev3.HealthStatus_DRAINING}
+	case h.health == "degraded":
+		is = []corev3.HealthStatus{corev3.HealthStatus_DEGRADED}
+	default:
+		is = []corev3.HealthStatus{corev3.HealthStatus_HEALTHY, corev3.HealthStatus_UNKNOWN}
+	}
+	allowed := []corev3.HealthStatus{corev3.HealthStatus_UNKNOWN, corev3.HealthStatus_HEALTHY, corev3.HealthStatus_DEGRADED}
+	if o := c.config.GetCommonLbConfig().GetOverrideHostStatus(); o != nil {
+		allowed = o.GetStatuses()
+	}
+	in := 0
+	for _, s := range is {
+		if slices.Contains(allowed, s) {
+			in++
+		}
+	}
+	switch in {
+	case len(is):
+		return matcher.Yes
+	case 0:
+		return matcher.No
+	}
+	return matcher.Undecided
 }
 
 // coarseUnhealthy is why an endpoint is unhealthy where only the config_dump's
@@ -491,12 +545,16 @@ type settings struct {
 	overprovisioning int  // percent; 0 is Envoy's 140
 	byWeight         bool // priorities count the weights of their hosts
 	home             *home
+	whole            []upstreamHost // all hosts of the cluster, where a subset scales the weights of localities
 }
 
 func (d *Dump) settings(c *cluster, set *hostSet) settings {
 	s := settings{overprovisioning: set.overprovisioning, byWeight: set.byWeight}
 	if h := d.home(); h != nil && h.cluster != c.entry.name {
 		s.home = h
+	}
+	if c.lb.subset.GetScaleLocalityWeight() {
+		s.whole = set.hosts
 	}
 	return s
 }
@@ -586,7 +644,11 @@ func (b *balancing) at(p *pick, hosts []upstreamHost, s settings, priority int, 
 	spread := b.share
 	if b.localityWeighted {
 		spread = func(p *pick, hosts []upstreamHost, at []int, part float64) {
-			b.byLocality(p, hosts, at, part, s.overprovisioning)
+			if b.subset != nil && !b.subset.GetLocalityWeightAware() {
+				b.share(p, hosts, at, part)
+				return
+			}
+			b.byLocality(p, hosts, at, part, s)
 		}
 	} else if priority == 0 {
 		if share, zoned, why, open := b.zones(hosts, s.home); open != "" {
@@ -652,11 +714,23 @@ func (b *balancing) share(p *pick, hosts []upstreamHost, at []int, part float64)
 //
 //	weight × min(1, overprovisioning × hosts at the indexes / (hosts − excluded))
 //
-// Source: effectiveLocalityWeight in source/common/upstream/upstream_impl.cc.
-func (b *balancing) byLocality(p *pick, hosts []upstreamHost, at []int, part float64, overprovisioning int) {
+// In a subset with scale_locality_weight a weight is first scaled by how many of
+// the locality's hosts are in the subset. Sources: effectiveLocalityWeight in
+// source/common/upstream/upstream_impl.cc, determineLocalityWeights in subset_lb.cc.
+func (b *balancing) byLocality(p *pick, hosts []upstreamHost, at []int, part float64, s settings) {
 	if len(at) == 0 || part == 0 {
 		return
 	}
+	count := func(hosts []upstreamHost, like *upstreamHost) float64 {
+		n := 0
+		for i := range hosts {
+			if h := &hosts[i]; h.locality == like.locality && h.level() == like.level() {
+				n++
+			}
+		}
+		return float64(n)
+	}
+	overprovisioning := s.overprovisioning
 	if overprovisioning == 0 {
 		overprovisioning = 140
 	}
@@ -673,8 +747,12 @@ func (b *balancing) byLocality(p *pick, hosts []upstreamHost, at []int, part flo
 				all++
 			}
 		}
+		weight := float64(first.localityWeight)
+		if n := count(s.whole, first); n > 0 {
+			weight = math.Max(1, math.Round(weight*count(hosts, first)/n))
+		}
 		if all > 0 {
-			weights[l] = float64(first.localityWeight) * math.Min(1, float64(overprovisioning)/100*float64(len(groups[l]))/float64(all))
+			weights[l] = weight * math.Min(1, float64(overprovisioning)/100*float64(len(groups[l]))/float64(all))
 		}
 		sum += weights[l]
 	}
@@ -687,30 +765,67 @@ func (b *balancing) byLocality(p *pick, hosts []upstreamHost, at []int, part flo
 	}
 }
 
-// subsetOf narrows hosts to the subset the criteria choose. ok is false where
-// no subset and no fallback serves. Source:
-// source/extensions/load_balancing_policies/subset/subset_lb.cc.
-func (b *balancing) subsetOf(hosts []upstreamHost, criteria map[string]*structpb.Value) (in []int, why string, ok bool) {
+// candidate is a set of hosts that the subset load balancer chooses from.
+type candidate struct {
+	in  []int // indexes of the hosts
+	why string
+	one bool // single_host_per_subset
+}
+
+// candidates narrows hosts to the subset the criteria choose. They are tried in
+// order, the next one where the one before gives no host; with none no host is
+// found, and why says what was looked for. Source: chooseHost and
+// chooseHostIteration in source/extensions/load_balancing_policies/subset/subset_lb.cc.
+func (b *balancing) candidates(hosts []upstreamHost, criteria map[string]*structpb.Value) (out []candidate, why string) {
 	s := b.subset
-	all := func() []int {
-		out := make([]int, len(hosts))
-		for i := range out {
-			out[i] = i
-		}
-		return out
-	}
 	if s == nil || len(s.GetSubsetSelectors()) == 0 && s.GetFallbackPolicy() == subsetv3.Subset_NO_FALLBACK && len(criteria) == 0 {
-		return all(), "", true
+		return []candidate{{in: everyHost(hosts)}}, ""
 	}
+	list, ok := criteria[fallbackList]
+	if !ok || s.GetMetadataFallbackPolicy() != subsetv3.Subset_FALLBACK_LIST {
+		return b.subsetFor(hosts, criteria)
+	}
+	criteria = maps.Clone(criteria)
+	delete(criteria, fallbackList)
+	tries := list.GetListValue().GetValues()
+	if len(tries) == 0 {
+		return b.subsetFor(hosts, criteria)
+	}
+	for _, t := range tries {
+		found, missed := b.subsetFor(hosts, merge(criteria, t.GetStructValue().GetFields()))
+		if len(found) > 0 && why != "" {
+			found[0].why = joinWords(why, found[0].why)
+			why = ""
+		}
+		out, why = append(out, found...), joinWords(why, missed)
+	}
+	return out, why
+}
+
+// fallbackList is the key of the criteria to try one after the other.
+const fallbackList = "fallback_list"
+
+func everyHost(hosts []upstreamHost) []int {
+	out := make([]int, len(hosts))
+	for i := range out {
+		out[i] = i
+	}
+	return out
+}
+
+// subsetFor finds the candidates for one set of criteria.
+func (b *balancing) subsetFor(hosts []upstreamHost, criteria map[string]*structpb.Value) ([]candidate, string) {
+	s, why := b.subset, "the route asks for no subset"
 	matching := func(want map[string]*structpb.Value) []int {
 		var out []int
 		for i, h := range hosts {
 			fits := true
 			for k, v := range want {
 				have, ok := h.lb.GetFields()[k]
-				if !ok || !proto.Equal(have, v) && !(s.GetListAsAny() && listHas(have, v)) {
-					fits = false
-					break
+				if s.GetListAsAny() && have.GetListValue() != nil {
+					fits = fits && listHas(have, v)
+				} else {
+					fits = fits && ok && proto.Equal(have, v)
 				}
 			}
 			if fits {
@@ -719,71 +834,140 @@ func (b *balancing) subsetOf(hosts []upstreamHost, criteria map[string]*structpb
 		}
 		return out
 	}
-	keysOf := func(want map[string]*structpb.Value) []string { return slices.Sorted(maps.Keys(want)) }
-	selector := func(keys []string) *subsetv3.Subset_LbSubsetSelector {
-		var best *subsetv3.Subset_LbSubsetSelector
-		for _, sel := range s.GetSubsetSelectors() {
-			sk := slices.Clone(sel.GetKeys())
-			slices.Sort(sk)
-			if slices.Equal(slices.Compact(sk), keys) {
-				return sel
-			}
-			if s.GetAllowRedundantKeys() && !slices.ContainsFunc(sk, func(k string) bool { return !slices.Contains(keys, k) }) &&
-				(best == nil || len(sk) > len(best.GetKeys())) {
-				best = sel
-			}
+	byDefault := func() []candidate {
+		defaults := s.GetDefaultSubset().GetFields()
+		if in := matching(defaults); len(in) > 0 {
+			return []candidate{{in: in, why: why + ": the default subset " + describe(defaults) + " serves"}}
 		}
-		return best
+		why += ", nor in the default subset " + describe(defaults)
+		return nil
 	}
-	policy, defaults := s.GetFallbackPolicy(), s.GetDefaultSubset().GetFields()
-	for range 4 {
-		if len(criteria) == 0 {
-			why = "the route asks for no subset"
-			break
-		}
-		keys := keysOf(criteria)
-		sel := selector(keys)
+	anyHost := func(words string) candidate { return candidate{in: everyHost(hosts), why: words} }
+	for len(criteria) > 0 {
+		keys := slices.Sorted(maps.Keys(criteria))
+		sel := b.selector(keys)
 		if sel == nil {
 			why = fmt.Sprintf("no subset selector has the keys %s", strings.Join(keys, ", "))
 			break
 		}
 		if len(sel.GetKeys()) < len(keys) {
-			criteria = maps.Clone(criteria)
-			maps.DeleteFunc(criteria, func(k string, _ *structpb.Value) bool { return !slices.Contains(sel.GetKeys(), k) })
+			criteria = only(criteria, sel.GetKeys())
 		}
 		if in := matching(criteria); len(in) > 0 {
-			return in, "subset " + describe(criteria), true
+			return []candidate{{in: in, why: "subset " + describe(criteria), one: sel.GetSingleHostPerSubset()}}, ""
 		}
 		why = "no host is in subset " + describe(criteria)
-		next := sel.GetFallbackPolicy()
-		if next == subsetv3.Subset_LbSubsetSelector_KEYS_SUBSET {
-			criteria = maps.Clone(criteria)
-			maps.DeleteFunc(criteria, func(k string, _ *structpb.Value) bool { return !slices.Contains(sel.GetFallbackKeysSubset(), k) })
-			continue
-		}
-		switch next {
+		switch sel.GetFallbackPolicy() {
+		case subsetv3.Subset_LbSubsetSelector_KEYS_SUBSET:
+			if fewer := only(criteria, sel.GetFallbackKeysSubset()); len(fewer) < len(criteria) {
+				criteria = fewer
+				continue
+			}
+			return nil, why // no configuration Envoy takes
 		case subsetv3.Subset_LbSubsetSelector_NO_FALLBACK:
-			policy = subsetv3.Subset_NO_FALLBACK
+			return nil, why
 		case subsetv3.Subset_LbSubsetSelector_ANY_ENDPOINT:
-			policy = subsetv3.Subset_ANY_ENDPOINT
+			return []candidate{anyHost(why + ": any endpoint serves")}, ""
 		case subsetv3.Subset_LbSubsetSelector_DEFAULT_SUBSET:
-			policy = subsetv3.Subset_DEFAULT_SUBSET
+			out := byDefault()
+			return out, why
 		}
 		break
 	}
-	switch policy {
+	// panic_mode_any is looked at only where there is a fallback that fails.
+	switch s.GetFallbackPolicy() {
 	case subsetv3.Subset_ANY_ENDPOINT:
-		return all(), why + ": any endpoint serves", true
+		return []candidate{anyHost(why + ": any endpoint serves")}, ""
 	case subsetv3.Subset_DEFAULT_SUBSET:
-		if in := matching(defaults); len(in) > 0 {
-			return in, why + ": the default subset " + describe(defaults) + " serves", true
+		out := byDefault()
+		if s.GetPanicModeAny() {
+			words := "panic_mode_any lets any endpoint serve"
+			if len(out) == 0 {
+				words = why + ": " + words
+			}
+			out = append(out, anyHost(words))
 		}
-		why += ", nor in the default subset " + describe(defaults)
+		return out, why
 	}
-	if s.GetPanicModeAny() {
-		return all(), why + ": panic_mode_any lets any endpoint serve", true
+	return nil, why
+}
+
+func only(criteria map[string]*structpb.Value, keys []string) map[string]*structpb.Value {
+	out := maps.Clone(criteria)
+	maps.DeleteFunc(out, func(k string, _ *structpb.Value) bool { return !slices.Contains(keys, k) })
+	return out
+}
+
+// selector finds the subset selector with exactly the sorted keys; with
+// allow_redundant_keys the longest whose keys are among them.
+func (b *balancing) selector(keys []string) *subsetv3.Subset_LbSubsetSelector {
+	var best *subsetv3.Subset_LbSubsetSelector
+	for _, sel := range b.subset.GetSubsetSelectors() {
+		sk := slices.Clone(sel.GetKeys())
+		slices.Sort(sk)
+		if slices.Equal(slices.Compact(sk), keys) {
+			return sel
+		}
+		if b.subset.GetAllowRedundantKeys() && !slices.ContainsFunc(sk, func(k string) bool { return !slices.Contains(keys, k) }) &&
+			(best == nil || len(sk) > len(best.GetKeys())) {
+			best = sel
+		}
 	}
-	return nil, why, false
+	return best
+}
+
+// among spreads one request over the candidates. shown are those of the hosts
+// that are in one that was tried, at their indexes; the shares are theirs.
+func (b *balancing) among(hosts []upstreamHost, s settings, candidates []candidate) (shown []upstreamHost, at []int, p pick) {
+	left := 1.0
+	for _, c := range candidates {
+		members := make([]upstreamHost, len(c.in))
+		for i, j := range c.in {
+			members[i] = hosts[j]
+		}
+		q := b.single(members)
+		if !c.one {
+			q = b.choose(members, s)
+		}
+		p.panic, p.reason, p.open = p.panic || q.panic, q.reason, joinWords(p.open, q.open)
+		p.notes = append(append(p.notes, c.why), q.notes...)
+		for i, j := range c.in {
+			n := slices.Index(at, j)
+			if n < 0 {
+				n = len(at)
+				at, shown, p.share = append(at, j), append(shown, members[i]), append(p.share, 0)
+			}
+			p.share[n] += left * q.share[i]
+		}
+		if left *= 1 - sum(q.share); left < 1e-9 {
+			break
+		}
+	}
+	return shown, at, p
+}
+
+// single gives everything to the one host that a subset of
+// single_host_per_subset keeps, whatever its health: the first that Envoy has of
+// the lowest priority. Source: SingleHostLbSubset in subset_lb.h.
+func (b *balancing) single(hosts []upstreamHost) pick {
+	p := pick{share: make([]float64, len(hosts))}
+	if len(hosts) == 0 {
+		return p
+	}
+	first, rivals := 0, 0
+	for i := range hosts {
+		switch {
+		case hosts[i].level() < hosts[first].level():
+			first, rivals = i, 0
+		case hosts[i].level() == hosts[first].level() && i != first:
+			rivals++
+		}
+	}
+	p.share[first] = 1
+	if rivals > 0 {
+		p.open = fmt.Sprintf("the subset keeps one of its %d hosts (single_host_per_subset), whichever Envoy lists first", rivals+1)
+	}
+	return p
 }
 
 // subsetOpen says why the subset of the criteria cannot be told: what /clusters

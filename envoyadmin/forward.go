@@ -8,10 +8,10 @@ import (
 	"strconv"
 	"strings"
 
-	subsetv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/subset/v3"
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
 
 	"github.com/hoptrail/hoptrail/envoyadmin/internal/jsonscan"
+	"github.com/hoptrail/hoptrail/envoyadmin/matcher"
 )
 
 // noCluster ends a way whose cluster does not exist.
@@ -80,6 +80,12 @@ func (r *run) forward(w *way, name string, s sending) {
 func (r *run) cluster(w *way, c *cluster, s sending, step Step) {
 	d := r.d
 	name := c.entry.name
+	if s.session != nil && slices.Contains([]string{"ORIGINAL_DST", "dynamic_forward_proxy", "aggregate"}, c.kind) {
+		step.State, step.Why = StateUnknown, joinWords(step.Why, "what "+s.session.From+" makes of a cluster of this type is not evaluated here")
+		w.step(step)
+		w.doubt("%s binds the request to %s, and what that makes of cluster %s, of type %s, is not evaluated here", s.session.From, s.session.Host, name, c.kind)
+		return
+	}
 	switch c.kind {
 	case "ORIGINAL_DST":
 		w.step(step)
@@ -103,7 +109,8 @@ func (r *run) cluster(w *way, c *cluster, s sending, step Step) {
 		return
 	case "EDS", "STATIC", "STRICT_DNS", "LOGICAL_DNS":
 	default:
-		if set := d.hosts(c); !set.known {
+		// What a type nobody here knows makes of its load_assignment is its own.
+		if set := d.hosts(c); !set.known || set.fromConfig {
 			step.State, step.Why = StateUnknown, "cluster type "+c.kind+" is not known here"
 			w.step(step)
 			w.doubt("cluster %s: type %s is not known here", name, c.kind)
@@ -125,10 +132,7 @@ func (r *run) cluster(w *way, c *cluster, s sending, step Step) {
 	}
 	r.overload(c, s, &set, &step)
 	r.dropped(w, &set, &step)
-	if c.lb.subset.GetMetadataFallbackPolicy() == subsetv3.Subset_FALLBACK_LIST && s.criteria["fallback_list"] != nil {
-		step.State, step.Why = StateUnknown, joinWords(step.Why, "the subset is tried by metadata_fallback_policy FALLBACK_LIST, which is not evaluated here")
-		w.step(step)
-		w.doubt("cluster %s: metadata_fallback_policy FALLBACK_LIST is not evaluated here", name)
+	if s.session != nil && r.sticky(w, c, s, &set, &step) {
 		return
 	}
 	if why := c.lb.subsetOpen(set.hosts, s.criteria); why != "" {
@@ -138,22 +142,17 @@ func (r *run) cluster(w *way, c *cluster, s sending, step Step) {
 		w.doubt("endpoints of %s: %s", name, why)
 		return
 	}
-	in, why, ok := c.lb.subsetOf(set.hosts, s.criteria)
-	step.Why = joinWords(step.Why, why)
-	if len(set.hosts) == 0 {
-		ok, in = true, nil
-	}
-	if !ok {
-		step.State = StateFail
+	candidates, why := c.lb.candidates(set.hosts, s.criteria)
+	if len(set.hosts) > 0 && len(candidates) == 0 {
+		step.State, step.Why = StateFail, joinWords(step.Why, why)
 		w.step(step)
 		r.noEndpoint(w, c, s, set.hosts, why)
 		return
 	}
-	hosts := make([]upstreamHost, 0, len(in))
-	for _, i := range in {
-		hosts = append(hosts, set.hosts[i])
+	hosts, in, p := c.lb.among(set.hosts, r.d.settings(c, &set), candidates)
+	if len(set.hosts) == 0 {
+		p = c.lb.choose(nil, settings{})
 	}
-	p := c.lb.choose(hosts, r.d.settings(c, &set))
 	for _, n := range p.notes {
 		step.Why = joinWords(step.Why, n)
 	}
@@ -198,6 +197,55 @@ func (r *run) cluster(w *way, c *cluster, s sending, step Step) {
 			}
 		}
 	}
+}
+
+// sticky sends a request to the host that its session names, if that is a host
+// of the cluster and fit for it, whatever priorities, subsets and weights say. It
+// returns false where the load balancer chooses as ever. Source: chooseHost of
+// ClusterEntry in source/common/upstream/cluster_manager_impl.cc.
+func (r *run) sticky(w *way, c *cluster, s sending, set *hostSet, step *Step) bool {
+	bound := s.session
+	open := func(why string) bool {
+		step.State, step.Why = StateUnknown, joinWords(step.Why, why)
+		w.step(*step)
+		r.list(w, c, s, set.hosts, make([]float64, len(set.hosts)))
+		w.doubt("%s", why)
+		return true
+	}
+	i := slices.IndexFunc(set.hosts, func(h upstreamHost) bool { return h.address == bound.Host })
+	fit, why := matcher.No, fmt.Sprintf("%s names %s, which is no host of the cluster", bound.From, bound.Host)
+	if i >= 0 {
+		h := &set.hosts[i]
+		fit, why = c.overrides(h), fmt.Sprintf("%s names %s, which is %s", bound.From, bound.Host, h.health)
+	} else if set.fromConfig && (c.kind == "STRICT_DNS" || c.kind == "LOGICAL_DNS") {
+		fit, why = matcher.Undecided, fmt.Sprintf("%s names %s, and what the cluster's names resolve to is not known", bound.From, bound.Host)
+	}
+	if fit != matcher.No && bound.Unless != "" {
+		fit, why = matcher.Undecided, joinWords(why, bound.Unless)
+	}
+	switch {
+	case fit == matcher.Yes:
+		step.Why = joinWords(step.Why, fmt.Sprintf("%s binds the request to %s", bound.From, bound.Host))
+		w.step(*step)
+		share := make([]float64, len(set.hosts))
+		share[i] = 1
+		r.endpoints(w, c, s, set.hosts, share)
+		return true
+	case fit == matcher.Undecided:
+		return open("whether the request goes to the host of its session is not known: " + why)
+	case bound.Strict > 0:
+		if bound.Unless != "" {
+			return open("whether the request is refused is not known: " + joinWords(why, bound.Unless))
+		}
+		why += ", and only that one may serve (strict)"
+		step.State, step.Why = StateFail, joinWords(step.Why, why)
+		w.step(*step)
+		r.noEndpoint(w, c, s, set.hosts, why)
+		w.respond(bound.Strict, "", "no healthy upstream")
+		return true
+	}
+	step.Why = joinWords(step.Why, why+": another is chosen")
+	return false
 }
 
 func sum(in []float64) float64 {
@@ -455,10 +503,10 @@ func (r *run) aggregate(w *way, c *cluster, s sending, step Step) {
 	type part struct {
 		of       *cluster
 		set      hostSet
-		hosts    []upstreamHost // those of the subset
+		from     []candidate
+		hosts    []upstreamHost // those of the candidate taken
 		share    pick
-		panics   []bool
-		none     string // why the subset has no hosts
+		none     string // why there is no candidate
 		settings settings
 	}
 	type level struct {
@@ -492,6 +540,9 @@ func (r *run) aggregate(w *way, c *cluster, s sending, step Step) {
 		if !set.known {
 			why = set.why
 		}
+		if set.fromConfig && !slices.Contains([]string{"EDS", "STATIC", "STRICT_DNS", "LOGICAL_DNS"}, of.kind) {
+			why = "cluster type " + of.kind + " is not known here"
+		}
 		if why != "" {
 			step.State, step.Why = StateUnknown, joinWords(step.Why, name+": "+why)
 			w.step(step)
@@ -500,16 +551,9 @@ func (r *run) aggregate(w *way, c *cluster, s sending, step Step) {
 		}
 		r.overload(of, s, &set, &step)
 		p := &part{of: of, set: set, settings: d.settings(of, &set)}
-		in, why, ok := of.lb.subsetOf(set.hosts, s.criteria)
-		if !ok {
-			p.none = why
-		}
-		for _, i := range in {
-			p.hosts = append(p.hosts, set.hosts[i])
-		}
-		p.share = pick{share: make([]float64, len(p.hosts))}
-		if len(p.hosts) > 0 {
-			p.panics = spread(priorities(p.hosts, p.settings), of.lb.panicThreshold).panic
+		p.from, p.none = of.lb.candidates(set.hosts, s.criteria)
+		if len(p.from) > 0 {
+			p.none = ""
 		}
 		parts = append(parts, p)
 		if len(set.hosts) == 0 {
@@ -523,13 +567,41 @@ func (r *run) aggregate(w *way, c *cluster, s sending, step Step) {
 	}
 	step.Why = joinWords(step.Why, "of "+strings.Join(c.parts, ", "))
 	load := spread(state, c.lb.panicThreshold)
-	for i, l := range levels {
-		healthy, degraded := float64(load.healthy[i])/100, float64(load.degraded[i])/100
-		if l.priority < len(l.part.panics) {
-			l.part.of.lb.at(&l.part.share, l.part.hosts, l.part.settings, l.priority, l.part.panics[l.priority], healthy, degraded)
+	for _, p := range parts {
+		asked := 0.0
+		for i, l := range levels {
+			if l.part == p {
+				asked += float64(load.healthy[i]+load.degraded[i]) / 100
+			}
 		}
-		if l.part.none != "" && healthy+degraded > 0 {
-			step.Why = joinWords(step.Why, fmt.Sprintf("%.4g %% go to %s: %s", 100*(healthy+degraded), l.part.of.entry.name, l.part.none))
+		if p.none != "" && asked > 0 {
+			step.Why = joinWords(step.Why, fmt.Sprintf("%.4g %% go to %s: %s", 100*asked, p.of.entry.name, p.none))
+		}
+		for n, c := range p.from {
+			p.hosts = nil
+			for _, i := range c.in {
+				p.hosts = append(p.hosts, p.set.hosts[i])
+			}
+			p.share = pick{share: make([]float64, len(p.hosts))}
+			if n > 0 {
+				step.Why = joinWords(step.Why, p.of.entry.name+": "+c.why)
+			}
+			if c.one {
+				p.share = p.of.lb.single(p.hosts)
+				for i := range p.share.share {
+					p.share.share[i] *= asked
+				}
+				break
+			}
+			panics := spread(priorities(p.hosts, p.settings), p.of.lb.panicThreshold).panic
+			for i, l := range levels {
+				if l.part == p && l.priority < len(panics) {
+					p.of.lb.at(&p.share, p.hosts, p.settings, l.priority, panics[l.priority], float64(load.healthy[i])/100, float64(load.degraded[i])/100)
+				}
+			}
+			if asked == 0 || sum(p.share.share) > 0 {
+				break
+			}
 		}
 	}
 	reason := "none of its clusters has a host"

@@ -30,6 +30,7 @@ type sending struct {
 	http     bool
 	protocol string // downstream HTTP version
 	priority corev3.RoutingPriority
+	session  *httpfilter.Session // the host that the request is bound to, nil for none
 }
 
 // http passes the connection manager.
@@ -369,6 +370,9 @@ func (r *run) routed(w *way, b *chainBody, e *routeEntry, choice route.HostChoic
 			return
 		}
 	}
+	if res.Session != nil {
+		w.session = res.Session
+	}
 	if res.RouteCleared != "" {
 		w.note("filter " + res.RouteCleared + " makes Envoy choose the route again")
 		r.routes(w, b, e, res.Request, res.Rest, o.Route)
@@ -430,7 +434,7 @@ func (r *run) act(w *way, o *route.Outcome, res *httpfilter.Result) {
 		if o.ClusterWhy != "" {
 			r.amendRoute(w, o.ClusterWhy)
 		}
-		r.forward(w, o.Cluster, sending{criteria: criteria, autoHost: o.Upstream.AutoHost, alpn: res.UpstreamALPN, http: true, protocol: r.call.HTTPVersion, priority: o.Policy.Priority})
+		r.forward(w, o.Cluster, sending{criteria: criteria, autoHost: o.Upstream.AutoHost, alpn: res.UpstreamALPN, http: true, protocol: r.call.HTTPVersion, priority: o.Policy.Priority, session: w.session})
 		return
 	default:
 		why := o.Why

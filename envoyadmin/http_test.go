@@ -1,6 +1,7 @@
 package envoyadmin
 
 import (
+	"encoding/base64"
 	"slices"
 	"strings"
 	"testing"
@@ -230,6 +231,57 @@ func TestAnUndeterminedOutcomeHasNoResponse(t *testing.T) {
 			if (o.Verdict != Undetermined) != want || (o.Response != nil) != want || strings.HasSuffix(reasons(&o), likely) == want {
 				t.Errorf("%s: %s %+v %q", path, o.Verdict, o.Response, o.Reasons)
 			}
+		}
+	}
+}
+
+func TestASessionBindsARequestToItsHost(t *testing.T) {
+	filter := func(state, more string) string {
+		return httpFilter("stateful_session.v3.StatefulSession", `,"session_state":{"name":"s","typed_config":{"@type":"x/envoy.extensions.http.stateful_session.`+state+`}}`+more)
+	}
+	byCookie, byHeader := `cookie.v3.CookieBasedSessionState","cookie":{"name":"sid"}`, `header.v3.HeaderBasedSessionState","name":"X-Host"`
+	const strict, gone = `,"strict":true`, `,"strict":true,"status_on_strict_destination_not_found":410`
+	encoded := func(s string) string { return base64.StdEncoding.EncodeToString([]byte(s)) }
+	message := func(host string) string { return "\x0a" + string(rune(len(host))) + host } // envoy.Cookie
+	static := `"type":"STATIC"`
+	for _, tc := range []struct {
+		name, filter, cluster, value string
+		verdict                      Verdict
+		endpoints, said              string
+		status                       int
+	}{
+		{"a cookie", filter(byCookie, ""), static, message("2.2.2.2:80"), Forward, "1.1.1.1 0, 2.2.2.2 1, 3.3.3.3 0", "cookie sid binds the request to 2.2.2.2:80", 0},
+		{"a cookie as older Envoys write it", filter(byCookie, ""), static, "2.2.2.2:80", Forward, "1.1.1.1 0, 2.2.2.2 1, 3.3.3.3 0", "binds the request", 0},
+		{"a cookie that expires", filter(byCookie, ""), static, message("2.2.2.2:80") + "\x10\x05", Undetermined, "1.1.1.1 0, 2.2.2.2 0, 3.3.3.3 0", "may have expired", 0},
+		{"a header", filter(byHeader, strict), static, "2.2.2.2:80", Forward, "1.1.1.1 0, 2.2.2.2 1, 3.3.3.3 0", "header X-Host binds", 0},
+		{"a host that is gone", filter(byCookie, ""), static, message("9.9.9.9:80"), Forward, "1.1.1.1 0.5, 2.2.2.2 0.5, 3.3.3.3 0", "names 9.9.9.9:80, which is no host of the cluster: another is chosen", 0},
+		{"a host that is gone, and no other may serve", filter(byCookie, strict), static, message("9.9.9.9:80"), Reject, "1.1.1.1 0, 2.2.2.2 0, 3.3.3.3 0", "only that one may serve (strict)", 503},
+		{"a host that is gone, with a status of its own", filter(byCookie, gone), static, message("9.9.9.9:80"), Reject, "1.1.1.1 0, 2.2.2.2 0, 3.3.3.3 0", "", 410},
+		{"a host that is down", filter(byHeader, ""), static, "3.3.3.3:80", Forward, "1.1.1.1 0.5, 2.2.2.2 0.5, 3.3.3.3 0", "which is unhealthy: another is chosen", 0},
+		{"a host that is down where that does not matter", filter(byHeader, ""), static + `,"common_lb_config":{"override_host_status":{"statuses":["UNHEALTHY","TIMEOUT","DRAINING"]}}`, "3.3.3.3:80", Forward, "1.1.1.1 0, 2.2.2.2 0, 3.3.3.3 1", "binds the request", 0},
+		{"a host that no status allows", filter(byHeader, ""), static + `,"common_lb_config":{"override_host_status":{}}`, "2.2.2.2:80", Forward, "1.1.1.1 0.5, 2.2.2.2 0.5, 3.3.3.3 0", "another is chosen", 0},
+		{"a host that is checked while serving", filter(byHeader, ""), static + `,"health_checks":[{}]`, "2.2.2.2:80", Undetermined, "1.1.1.1 0, 2.2.2.2 0, 3.3.3.3 0", "which is unknown", 0},
+		{"a host of names", filter(byHeader, ""), `"type":"STRICT_DNS"`, "2.2.2.9:80", Undetermined, "1.1.1.1 0, 2.2.2.2 0, 3.3.3.3 0", "what the cluster's names resolve to is not known", 0},
+		{"a cluster of another kind", filter(byHeader, ""), `"type":"ORIGINAL_DST"`, "2.2.2.2:80", Undetermined, "", "of type ORIGINAL_DST, is not evaluated here", 0},
+		{"no session", filter(byHeader, strict), static, "", Forward, "1.1.1.1 0.5, 2.2.2.2 0.5, 3.3.3.3 0", "", 0},
+	} {
+		dump := httpDump(`"filter_chains":[{"filters":[`+hcmWith(tc.filter+","+routerFilter, "")+`]}]`, tableR)
+		a := `{"cluster":{"name":"a",` + tc.cluster + `,"common_lb_config":{"healthy_panic_threshold":{}},"load_assignment":{"endpoints":[{"lb_endpoints":[` + lbHost("1.1.1.1", "HEALTHY", 1, "") + "," + lbHost("2.2.2.2", "HEALTHY", 1, "") + "," + lbHost("3.3.3.3", "UNHEALTHY", 1, "") + `]}]}}},`
+		if strings.Contains(tc.cluster, "common_lb_config") {
+			a = strings.Replace(a, `,"common_lb_config":{"healthy_panic_threshold":{}}`, "", 1)
+		}
+		dump = strings.Replace(dump, `"static_clusters":[`, `"static_clusters":[`+a, 1)
+		dump = strings.Replace(dump, `{"cluster":{"name":"a","type":"STATIC","load_assignment":{"endpoints":[{"lb_endpoints":[{"endpoint":{"address":{"socket_address":{"address":"1.1.1.1","port_value":80}}}}]}]}}},`, "", 1)
+		call := Call{Address: at80, Headers: []Header{{Name: "cookie", Value: "sid=" + encoded(tc.value)}, {Name: "x-host", Value: encoded(tc.value)}}}
+		outcomes := read(t, dump).Match(call).Outcomes
+		o := outcomes[0]
+		said := reasons(&o)
+		for _, s := range o.Steps {
+			said += s.Why
+		}
+		if o.Verdict != tc.verdict || len(outcomes) != 1 || shares(o) != tc.endpoints || !strings.Contains(said, tc.said) ||
+			tc.status != 0 && (o.Response == nil || o.Response.Status != tc.status || o.Flags != "UH") {
+			t.Errorf("%s: %s %s %+v, want %s %s %s\n%s", tc.name, o.Verdict, shares(o), o.Response, tc.verdict, tc.endpoints, tc.said, said)
 		}
 	}
 }

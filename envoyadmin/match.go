@@ -16,6 +16,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
+	"github.com/hoptrail/hoptrail/envoyadmin/httpfilter"
 	"github.com/hoptrail/hoptrail/envoyadmin/internal/decode"
 	"github.com/hoptrail/hoptrail/envoyadmin/matcher"
 )
@@ -110,13 +111,14 @@ type way struct {
 	out    Outcome
 	sealed bool
 
-	reply *hcmv3.LocalReplyConfig // of the connection manager the request came to
-	seen  *matcher.Request        // as it came to the routes
+	reply   *hcmv3.LocalReplyConfig // of the connection manager the request came to
+	seen    *matcher.Request        // as it came to the routes
+	session *httpfilter.Session     // the host that a filter bound it to
 }
 
 // fork copies the way so far; the copy has the given share of its probability.
 func (w *way) fork(share float64) *way {
-	n := &way{run: w.run, out: w.out, sealed: w.sealed, reply: w.reply, seen: w.seen}
+	n := &way{run: w.run, out: w.out, sealed: w.sealed, reply: w.reply, seen: w.seen, session: w.session}
 	n.out.Probability *= share
 	n.out.Steps = slices.Clone(w.out.Steps)
 	n.out.NearMisses = slices.Clone(w.out.NearMisses)

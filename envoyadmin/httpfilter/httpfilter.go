@@ -48,6 +48,14 @@ type Step struct {
 	From string
 }
 
+// Session binds a request to one host of its cluster (stateful_session).
+type Session struct {
+	Host   string // the address that the request names: 10.0.0.1:80
+	From   string // where it names it: cookie sid
+	Strict int    // the status of the answer where that host cannot serve; 0: another one serves then
+	Unless string // why the session may be void, empty where it holds
+}
+
 // Response is the answer of a filter that refuses or answers.
 type Response struct {
 	Status  int
@@ -72,6 +80,8 @@ type Result struct {
 	Terminal string
 	// UpstreamALPN is set by istio.alpn: what is offered to the upstream where it speaks the same protocol as the client.
 	UpstreamALPN []string
+	// Session is the host that the request is bound to, nil where it is bound to none.
+	Session *Session
 	// ALPNByProtocol is the same for each upstream protocol: http/1.0, http/1.1, h2.
 	ALPNByProtocol map[string][]string
 }

@@ -1,9 +1,11 @@
 package httpfilter
 
 import (
+	"encoding/base64"
 	"fmt"
 	"net/url"
 	"strings"
+	"unicode/utf8"
 
 	a2av3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/a2a/v3"
 	aiv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ai_protocol_manager/v3"
@@ -26,6 +28,7 @@ import (
 	transformv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/transform/v3"
 	cookiev3 "github.com/envoyproxy/go-control-plane/envoy/extensions/http/stateful_session/cookie/v3"
 	headerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/http/stateful_session/header/v3"
+	"google.golang.org/protobuf/encoding/protowire"
 
 	"github.com/hoptrail/hoptrail/envoyadmin/matcher"
 	"github.com/hoptrail/hoptrail/envoyadmin/route"
@@ -482,33 +485,97 @@ func (r *runner) session(f *filter) Step {
 	if state == nil {
 		return Step{Effect: Silent}
 	}
-	var where string
+	bound := &Session{}
 	byCookie, byHeader := &cookiev3.CookieBasedSessionState{}, &headerv3.HeaderBasedSessionState{}
 	switch {
 	case state.MessageIs(byCookie):
 		if err := matcher.Unpack(state, byCookie); err != nil {
 			return undecidable(err)
 		}
-		if _, ok := cookie(r.req, byCookie.GetCookie().GetName()); !ok {
+		name := byCookie.GetCookie().GetName()
+		value, ok := cookie(r.req, name)
+		if !ok || !below(byCookie.GetCookie().GetPath(), r.req.Path) {
 			return Step{Effect: Silent}
 		}
-		where = "cookie " + byCookie.GetCookie().GetName()
+		bound.From = "cookie " + name
+		bound.Host, bound.Unless = sessionCookie(value)
 	case state.MessageIs(byHeader):
 		if err := matcher.Unpack(state, byHeader); err != nil {
 			return undecidable(err)
 		}
-		if _, ok := r.req.Get(byHeader.GetName()); !ok {
+		values := r.req.Values(strings.ToLower(byHeader.GetName()))
+		if len(values) == 0 {
 			return Step{Effect: Silent}
 		}
-		where = "header " + byHeader.GetName()
+		bound.From, bound.Host = "header "+byHeader.GetName(), decode64(values[0])
 	default:
 		return Step{Why: "how it keeps sessions (" + matcher.TypeName(state) + ") is not known here"}
 	}
-	why := "the session in " + where + " binds the request to one endpoint, which is not evaluated"
-	if c.GetStrict() {
-		why += "; where that is gone it is refused with " + fmt.Sprint(statusOr(int32(c.GetStatusOnStrictDestinationNotFound()), 503)) + " (strict)"
+	if bound.Host == "" {
+		return Step{Effect: Continue, Why: bound.From + " holds no session"}
 	}
-	return Step{Why: why}
+	if c.GetStrict() {
+		bound.Strict = statusOr(int32(c.GetStatusOnStrictDestinationNotFound()), 503)
+	}
+	r.res.Session = bound
+	return Step{Effect: Continue, Why: "the session in " + bound.From + " asks for host " + matcher.Show(bound.Host)}
+}
+
+// below says whether the path of a session's cookie holds for a path with its
+// query. Source: source/extensions/http/stateful_session/cookie/cookie.cc.
+func below(cookie, path string) bool {
+	rest, ok := strings.CutPrefix(path, cookie)
+	return cookie == "" || cookie == "/" || ok && (strings.HasSuffix(cookie, "/") || rest == "" || strings.ContainsRune("/?#", rune(rest[0])))
+}
+
+// decode64 decodes as Envoy does: what is not padded base64 is empty.
+func decode64(s string) string {
+	b, err := base64.StdEncoding.Strict().DecodeString(s)
+	if err != nil {
+		return ""
+	}
+	return string(b)
+}
+
+// sessionCookie reads the address in a cookie: an envoy.Cookie message with the
+// address and when it expires, or, before Envoy 1.25, the address alone. The
+// clock of the expiry is the proxy's uptime, which is not known. Source:
+// source/extensions/http/stateful_session/cookie/cookie.h and cookie.proto.
+func sessionCookie(value string) (host, unless string) {
+	decoded := decode64(value)
+	b := []byte(decoded)
+	expires := uint64(0)
+	for len(b) > 0 {
+		num, typ, n := protowire.ConsumeTag(b)
+		if n < 0 {
+			return decoded, ""
+		}
+		b = b[n:]
+		switch {
+		case num == 1 && typ == protowire.BytesType:
+			v, n := protowire.ConsumeBytes(b)
+			if n < 0 || !utf8.Valid(v) {
+				return decoded, ""
+			}
+			host, b = string(v), b[n:]
+		case num == 2 && typ == protowire.VarintType:
+			v, n := protowire.ConsumeVarint(b)
+			if n < 0 {
+				return decoded, ""
+			}
+			expires, b = v, b[n:]
+		default:
+			n := protowire.ConsumeFieldValue(num, typ, b)
+			if n < 0 {
+				return decoded, ""
+			}
+			b = b[n:]
+		}
+	}
+	if expires != 0 {
+		unless = "the session may have expired: its cookie holds a time of the proxy's own clock"
+	}
+	return host, unless
 }
 
 func (r *runner) transform(f *filter) Step {
