@@ -337,15 +337,22 @@ func TestAServerThatHangsIsGivenUpInTime(t *testing.T) {
 	f.mux.HandleFunc("/api/v1/namespaces/ns/pods/p/exec", hang)
 	f.mux.HandleFunc("/api/v1/namespaces/ns/pods/p/portforward", hang)
 	f.mux.HandleFunc("/api/v1/namespaces/ns/pods/p/log", hang)
-	s := f.source(Options{ReadTimeout: 60 * time.Millisecond})
+	s := f.source(Options{})
+	// What answers has all the time it wants; only what hangs is cut off.
 	mustAsk(t, s, clusterQuery("services", trace.Selector{}))
+	mustAsk(t, s, clusterQuery("pods", trace.Selector{Namespace: "ns", Name: "p"}))
+	s.opts.ReadTimeout = 60 * time.Millisecond
 	for _, q := range []trace.Query{
 		clusterQuery("pods", trace.Selector{}),
 		{Area: trace.AreaProxy, Namespace: "ns", Name: "p", File: "config_dump.json"},
 		{Area: trace.AreaProxy, Namespace: "ns", Name: "p", File: "access.log"},
 		{Area: trace.AreaPod, Namespace: "ns", Name: "p", File: "ss.txt"},
 	} {
-		if nr := notRead(t, s, q); !strings.HasPrefix(nr.Why, "deadline of ") {
+		want := "deadline of 180ms exceeded"
+		if q.Area == trace.AreaCluster {
+			want = "deadline of 60ms exceeded"
+		}
+		if nr := notRead(t, s, q); nr.Why != want {
 			t.Errorf("%s: why %q", q.Path(), nr.Why)
 		}
 	}
@@ -355,10 +362,22 @@ func TestTheTimeLimitOfTheWholeTraceCountsForEveryRead(t *testing.T) {
 	f := newFake(t)
 	f.answer("/api/v1/services", `{"kind":"ServiceList","apiVersion":"v1","items":[]}`)
 	f.mux.HandleFunc("/api/v1/pods", func(w http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
-	s := f.source(Options{Timeout: 80 * time.Millisecond})
+	s := f.source(Options{Timeout: time.Hour})
+	if !s.deadline.IsZero() {
+		t.Errorf("the time runs before anything was asked, until %s", s.deadline)
+	}
+	before := time.Now()
 	mustAsk(t, s, clusterQuery("services", trace.Selector{}))
-	if nr := notRead(t, s, clusterQuery("pods", trace.Selector{})); nr.Why != "the time limit of 80ms for the whole trace was over" {
+	if after := time.Now(); s.deadline.Before(before.Add(time.Hour)) || s.deadline.After(after.Add(time.Hour)) {
+		t.Errorf("asked between %s and %s, and the time is over at %s", before, after, s.deadline)
+	}
+	// Almost over: the read hangs, and its own limit of 10s is not what ends it.
+	s.deadline = time.Now().Add(80 * time.Millisecond)
+	if nr := notRead(t, s, clusterQuery("pods", trace.Selector{})); nr.Why != "the time limit of 1h0m0s for the whole trace was over" {
 		t.Errorf("why %q", nr.Why)
+	}
+	if nr := notRead(t, s, clusterQuery("nodes", trace.Selector{})); nr.Why != "the time limit of 1h0m0s for the whole trace was over" {
+		t.Errorf("afterwards: why %q", nr.Why)
 	}
 }
 

@@ -21,6 +21,9 @@ import (
 	"github.com/hoptrail/hoptrail/trace"
 )
 
+// patience only ends what would hang for ever; nothing is expected within it.
+const patience = 2 * time.Minute
+
 // fakeAPI is an API server that answers with the bytes a test gives it. Exec and
 // port-forward speak SPDY only, so that the fallback from web sockets is used.
 type fakeAPI struct {
@@ -119,7 +122,7 @@ func (f *fakeAPI) exec(ns, pod string, run func(container string, argv []string)
 			select {
 			case s := <-streams:
 				byType[s.Headers().Get("streamType")] = s
-			case <-time.After(5 * time.Second):
+			case <-time.After(patience):
 				return
 			}
 		}
@@ -136,10 +139,7 @@ func (f *fakeAPI) exec(ns, pod string, run func(container string, argv []string)
 		}
 		io.WriteString(byType["error"], answer)
 		byType["error"].Close()
-		select {
-		case <-conn.CloseChan():
-		case <-time.After(5 * time.Second):
-		}
+		<-conn.CloseChan()
 	})
 }
 
@@ -202,7 +202,7 @@ func (f *fakeAPI) admin(ns, pod string, h http.Handler) {
 
 func ask(t *testing.T, s *Source, q trace.Query) (trace.Observation, error) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	return s.Observe(ctx, q)
 }

@@ -56,26 +56,37 @@ func TestTheAdminAPIIsReadThroughOnePortForward(t *testing.T) {
 }
 
 func TestHalfAnAnswerOfAProxyIsNoAnswer(t *testing.T) {
-	for name, h := range map[string]http.HandlerFunc{
-		"the connection is cut": func(w http.ResponseWriter, r *http.Request) {
+	t.Parallel() // one of them waits for the time of a read
+	for _, c := range []struct {
+		name string
+		h    http.HandlerFunc
+		opts Options
+		why  string
+	}{
+		{"the connection is cut", func(w http.ResponseWriter, r *http.Request) {
 			io.WriteString(w, `{"configs":[{"a":1},`)
 			w.(http.Flusher).Flush()
 			panic(http.ErrAbortHandler)
-		},
-		"it ends in good order": func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, `{"configs":[{"a":1},`) },
-		"it never goes on": func(w http.ResponseWriter, r *http.Request) {
+		}, Options{}, "the connection ended after 20 bytes"},
+		{"it ends in good order", func(w http.ResponseWriter, r *http.Request) {
+			io.WriteString(w, `{"configs":[{"a":1},`)
+		}, Options{}, "the answer ends in the middle, after 20 bytes"},
+		// The whole test waits for this time: it is what the beginning of the
+		// answer may take on a machine that stands still for a while.
+		{"it never goes on", func(w http.ResponseWriter, r *http.Request) {
 			io.WriteString(w, `{"configs":[{"a":1},`)
 			w.(http.Flusher).Flush()
 			<-r.Context().Done()
-		},
+		}, Options{ReadTimeout: 2 * time.Second}, "deadline of 6s exceeded in the middle of the answer, after 20 bytes"},
 	} {
-		t.Run(name, func(t *testing.T) {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
 			f := newFake(t)
 			f.pod("ns", "p", "")
-			f.admin("ns", "p", h)
+			f.admin("ns", "p", c.h)
 			f.exec("ns", "p", func(string, []string) (string, int) { return "", 127 })
-			nr := notRead(t, f.source(Options{ReadTimeout: 300 * time.Millisecond}), proxyQuery("config_dump.json"))
-			if !strings.Contains(nr.Why, "after 20 bytes") {
+			nr := notRead(t, f.source(c.opts), proxyQuery("config_dump.json"))
+			if !strings.Contains(nr.Why, c.why) {
 				t.Errorf("why %q", nr.Why)
 			}
 		})
@@ -170,6 +181,7 @@ func TestWhatIsMissingOfALogIsSaid(t *testing.T) {
 }
 
 func TestALogThatNeverEndsIsCutAfterAWholeLine(t *testing.T) {
+	t.Parallel() // it waits for half the time of a read
 	f := newFake(t)
 	f.pod("ns", "p", "")
 	f.mux.HandleFunc("/api/v1/namespaces/ns/pods/p/log", func(w http.ResponseWriter, r *http.Request) {
@@ -177,7 +189,7 @@ func TestALogThatNeverEndsIsCutAfterAWholeLine(t *testing.T) {
 		w.(http.Flusher).Flush()
 		<-r.Context().Done()
 	})
-	obs := mustAsk(t, f.source(Options{ReadTimeout: 100 * time.Millisecond}), proxyQuery("access.log"))
+	obs := mustAsk(t, f.source(Options{ReadTimeout: 4 * time.Second}), proxyQuery("access.log"))
 	if string(obs.Data) != "one\ntwo\n" || !strings.HasPrefix(obs.Cut, "it did not end within ") {
 		t.Errorf("%q, cut %q", obs.Data, obs.Cut)
 	}
