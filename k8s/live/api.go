@@ -406,8 +406,9 @@ func (s *Source) discover(ctx context.Context, group string) (string, error) {
 	if g == nil {
 		g = &groupList{done: make(chan struct{})}
 		s.groups = g
+		reads := s.reads
 		go func() { // on a clock of its own: others wait for it too
-			ctx, cancel := context.WithTimeout(s.ctx, s.opts.ReadTimeout)
+			ctx, cancel := context.WithTimeout(reads, s.opts.ReadTimeout)
 			defer cancel()
 			defer close(g.done)
 			g.versions, g.err = s.readGroups(ctx)

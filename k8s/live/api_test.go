@@ -182,6 +182,51 @@ func TestAReadIsMadeOnceHoweverManyAsk(t *testing.T) {
 	}
 }
 
+func TestWhatAGivenUpTraceLeftUnderWayIsNotTheNextOnes(t *testing.T) {
+	f := newFake(t)
+	begun, ended := make(chan struct{}, 1), make(chan struct{})
+	hangs := true
+	f.mux.HandleFunc("/api/v1/pods", func(w http.ResponseWriter, r *http.Request) {
+		if hangs {
+			hangs = false
+			begun <- struct{}{}
+			<-r.Context().Done()
+			close(ended)
+			return
+		}
+		io.WriteString(w, `{"kind":"PodList","apiVersion":"v1","items":[{"metadata":{"namespace":"ns","name":"p"}}]}`)
+	})
+	s := f.source(Options{ReadTimeout: time.Hour})
+	ctx, cancel := context.WithCancel(t.Context())
+	gone := make(chan error, 1)
+	go func() {
+		_, err := s.Observe(ctx, clusterQuery("pods", trace.Selector{}))
+		gone <- err
+	}()
+	other := make(chan trace.Observation, 1) // asks as a follower of logs does, whatever becomes of the trace
+	<-begun
+	go func() { other <- mustAsk(t, s, clusterQuery("pods", trace.Selector{})) }()
+	cancel()
+	if err := <-gone; !errors.Is(err, context.Canceled) {
+		t.Errorf("error %v", err)
+	}
+	s.Reset()
+	select {
+	case <-ended:
+	case <-time.After(patience):
+		t.Fatal("the server is still being asked")
+	}
+	if got := names(t, mustAsk(t, s, clusterQuery("pods", trace.Selector{})).Data); got != "p" {
+		t.Errorf("items %q", got)
+	}
+	if got := names(t, (<-other).Data); got != "p" {
+		t.Errorf("items %q", got)
+	}
+	if n, _ := s.Usage(); n != 1 {
+		t.Errorf("%d requests, of which one is the new trace's: %q", n, f.asked)
+	}
+}
+
 func TestACustomResourceIsFoundInAnOlderVersion(t *testing.T) {
 	f := newFake(t)
 	f.answer("/apis/networking.istio.io/v1beta1/gateways", `{"kind":"GatewayList","apiVersion":"networking.istio.io/v1beta1","items":[{"apiVersion":"networking.istio.io/v1beta1","kind":"Gateway","metadata":{"name":"g"}}]}`)

@@ -26,6 +26,7 @@ type debugPod struct {
 	namespace string
 	name      string
 	created   bool
+	failed    bool // it was tried, and is to be tried anew by the next trace
 	err       error
 }
 
@@ -51,13 +52,24 @@ func (s *Source) debugFile(ctx context.Context, q trace.Query) ([]byte, error) {
 	}
 	container := debugTools[i].container
 	s.mu.Lock()
+	if err := s.ctx.Err(); err != nil {
+		// Close removes what is in s.debug by now: nobody would remove this one.
+		s.mu.Unlock()
+		return nil, err
+	}
 	d := s.debug[q.Name]
 	if d == nil {
 		d = &debugPod{}
 		s.debug[q.Name] = d
 	}
 	s.mu.Unlock()
-	d.once.Do(func() { d.err = s.createDebugPod(ctx, q.Name, d) })
+	d.once.Do(func() {
+		if d.err = s.createDebugPod(ctx, q.Name, d); d.err != nil {
+			s.mu.Lock()
+			d.failed = true
+			s.mu.Unlock()
+		}
+	})
 	if d.err != nil {
 		return nil, d.err
 	}

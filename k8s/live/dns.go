@@ -204,21 +204,31 @@ func collect(reply *dns.Msg, t uint16, server, name string, answers *[]answer) (
 	return last, found
 }
 
-// askAny asks one server after the other until one answers.
+// askAny asks one server after the other until one answers; those whose time ran
+// out are asked once more (resolv.conf(5): attempts), because a packet may be lost.
 func askAny(ctx context.Context, askers []asker, m *dns.Msg) (*dns.Msg, string, error) {
 	var errs []error
-	for _, a := range askers {
-		reply, err := a.ask(ctx, m)
-		if err == nil && reply != nil && reply.Id == m.Id {
-			return reply, a.server, nil
+	for first := true; len(askers) > 0; first = false {
+		var again []asker
+		for _, a := range askers {
+			reply, err := a.ask(ctx, m)
+			if err == nil && reply != nil && reply.Id == m.Id {
+				return reply, a.server, nil
+			}
+			if err == nil {
+				err = errors.New("the answer belongs to another question")
+			}
+			if ctx.Err() != nil {
+				return nil, "", ctx.Err()
+			}
+			var late net.Error
+			if first && errors.As(err, &late) && late.Timeout() {
+				again = append(again, a)
+				continue
+			}
+			errs = append(errs, fmt.Errorf("name server %s: %w", a.server, err))
 		}
-		if err == nil {
-			err = errors.New("the answer belongs to another question")
-		}
-		if ctx.Err() != nil {
-			return nil, "", ctx.Err()
-		}
-		errs = append(errs, fmt.Errorf("name server %s: %w", a.server, err))
+		askers = again
 	}
 	return nil, "", errors.Join(errs...)
 }

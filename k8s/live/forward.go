@@ -157,7 +157,7 @@ func (c *forwardConn) Read(p []byte) (int, error) {
 		}
 		select {
 		case <-c.said:
-		case <-time.After(200 * time.Millisecond):
+		case <-time.After(2 * time.Second): // of a server that does not end its stream of errors
 			return n, err
 		}
 		if c.message != "" {

@@ -87,9 +87,12 @@ type Source struct {
 	bytes    atomic.Int64
 
 	mu       sync.Mutex
-	deadline time.Time // of all reads together; zero until the first
-	reached  bool      // the API server has answered once
-	read     int       // API reads that succeeded
+	reads    context.Context // of what is being read; the next Reset ends it
+	stop     context.CancelFunc
+	fresh    chan struct{} // closed when the latest Reset is over; nil before the first
+	deadline time.Time     // of all reads together; zero until the first
+	reached  bool          // the API server has answered once
+	read     int           // API reads that succeeded
 	refused  []*trace.NotReadError
 	flights  map[string]*flight
 	pods     map[string]*podInfo
@@ -210,6 +213,7 @@ func quiet() {
 }
 
 func (s *Source) clear() {
+	s.reads, s.stop = context.WithCancel(s.ctx)
 	s.deadline = time.Time{}
 	s.read, s.refused = 0, nil
 	s.flights = map[string]*flight{}
@@ -223,21 +227,52 @@ func (s *Source) clear() {
 	if s.debug == nil {
 		s.debug = map[string]*debugPod{}
 	}
+	maps.DeleteFunc(s.debug, func(_ string, d *debugPod) bool { return d.failed })
 	s.requests.Store(0)
 	s.bytes.Store(0)
 }
 
 // Reset forgets what was read, so that the next trace reads anew over the same
-// connections. It must not be called while a trace is running.
+// connections. It ends what a trace that was given up left under way, which
+// would count as the next one's, and waits for that. It must not be called while
+// a trace is running.
 func (s *Source) Reset() {
 	s.mu.Lock()
-	old := s.forwards
-	s.clear()
+	s.stop()
+	forwards, fresh := s.forwards, make(chan struct{})
+	s.forwards, s.fresh = map[string]*forward{}, fresh
 	s.mu.Unlock()
-	for _, f := range old {
+	defer close(fresh)
+	for _, f := range forwards {
 		f.close()
 	}
+	for {
+		s.mu.Lock()
+		running := s.underWay()
+		if running == nil {
+			s.clear()
+			s.mu.Unlock()
+			return
+		}
+		s.mu.Unlock()
+		<-running.done
+	}
 }
+
+// underWay is a read that is not over, nil if all are. s.mu is held.
+func (s *Source) underWay() *flight {
+	for _, f := range s.flights {
+		select {
+		case <-f.done:
+		default:
+			return f
+		}
+	}
+	return nil
+}
+
+// errReset ends a read that Reset gave up.
+var errReset = errors.New("live: given up for the next trace")
 
 // Close ends whatever is still being read and removes what was created.
 func (s *Source) Close() error {
@@ -304,7 +339,34 @@ func (s *Source) Observe(ctx context.Context, q trace.Query) (trace.Observation,
 	if q.Area == trace.AreaDNS {
 		key += "\x00" + q.File
 	}
+	for {
+		f := s.flight(key, q)
+		select {
+		case <-f.done:
+			if errors.Is(f.err, errReset) && s.ctx.Err() == nil {
+				// Who asks for something else than a trace, a log to follow, may be
+				// asking while the next trace begins.
+				s.mu.Lock()
+				fresh := s.fresh
+				s.mu.Unlock()
+				select {
+				case <-fresh:
+					continue
+				case <-ctx.Done():
+					return s.ended(ctx, q)
+				}
+			}
+			return f.obs, f.err
+		case <-ctx.Done():
+			return s.ended(ctx, q)
+		}
+	}
+}
+
+// flight is the read that answers q, begun if need be.
+func (s *Source) flight(key string, q trace.Query) *flight {
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	if s.deadline.IsZero() && s.opts.Timeout > 0 {
 		s.deadline = time.Now().Add(s.opts.Timeout)
 	}
@@ -321,15 +383,9 @@ func (s *Source) Observe(ctx context.Context, q trace.Query) (trace.Observation,
 	if !running {
 		f = &flight{done: make(chan struct{})}
 		s.flights[key] = f
-		go s.fly(f, q)
+		go s.fly(s.reads, f, q)
 	}
-	s.mu.Unlock()
-	select {
-	case <-f.done:
-		return f.obs, f.err
-	case <-ctx.Done():
-		return s.ended(ctx, q)
-	}
+	return f
 }
 
 // failed says whether a flight is over and brought nothing.
@@ -351,7 +407,7 @@ func (s *Source) ended(ctx context.Context, q trace.Query) (trace.Observation, e
 
 // fly makes one read. It does not depend on the caller who asked first: others
 // may wait for the same answer.
-func (s *Source) fly(f *flight, q trace.Query) {
+func (s *Source) fly(reads context.Context, f *flight, q trace.Query) {
 	defer close(f.done)
 	limit := s.opts.ReadTimeout
 	if q.Area != trace.AreaCluster && q.Area != trace.AreaDNS {
@@ -365,7 +421,7 @@ func (s *Source) fly(f *flight, q trace.Query) {
 		}
 	}
 	s.mu.Unlock()
-	ctx, cancel := context.WithTimeout(s.ctx, limit)
+	ctx, cancel := context.WithTimeout(reads, limit)
 	defer cancel()
 	start := time.Now()
 	obs, err := s.observe(ctx, q)
@@ -376,6 +432,8 @@ func (s *Source) fly(f *flight, q trace.Query) {
 		f.obs = obs
 	case s.ctx.Err() != nil:
 		f.err = context.Canceled
+	case reads.Err() != nil:
+		f.err = errReset
 	default:
 		f.err = s.classify(ctx, q, err, limit, total)
 	}

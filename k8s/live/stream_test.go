@@ -434,6 +434,46 @@ func TestADebugPodIsRemovedAlsoWhenTheTraceIsInterruptedWhileItIsMade(t *testing
 	}
 }
 
+func TestNoDebugPodIsMadeAfterTheSourceIsClosed(t *testing.T) {
+	f := newFake(t)
+	s := f.source(Options{NodeDebug: true, NodeDebugImage: "x/kube-proxy:v1"})
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	// As a read does that saw its time run on just before.
+	if _, err := s.debugFile(t.Context(), nodeQuery("iptables-save.txt")); !errors.Is(err, context.Canceled) {
+		t.Errorf("error %v", err)
+	}
+	if f.count("POST") != 0 {
+		t.Errorf("asked %q", f.asked)
+	}
+}
+
+func TestADebugPodThatCouldNotBeMadeIsTriedByTheNextTrace(t *testing.T) {
+	f := newFake(t)
+	f.answer("/api/v1/pods", podList())
+	refuse := true
+	f.mux.HandleFunc("POST /api/v1/namespaces/default/pods", func(w http.ResponseWriter, r *http.Request) {
+		if refuse {
+			refuse = false
+			status(w, 500, "InternalError", "not now", "")
+			return
+		}
+		io.WriteString(w, `{"metadata":{"namespace":"default","name":"hoptrail-node-x"}}`)
+	})
+	f.answer("GET /api/v1/namespaces/default/pods/hoptrail-node-x", `{"metadata":{"name":"hoptrail-node-x"},"status":{"containerStatuses":[{"name":"iptables-save","state":{"terminated":{"exitCode":0}}}]}}`)
+	f.answer("GET /api/v1/namespaces/default/pods/hoptrail-node-x/log", "*nat\nCOMMIT\n")
+	f.answer("DELETE /api/v1/namespaces/default/pods/hoptrail-node-x", `{}`)
+	s := f.source(Options{NodeDebug: true, NodeDebugImage: "x/kube-proxy:v1"})
+	if nr := notRead(t, s, nodeQuery("iptables-save.txt")); !strings.Contains(nr.Why, "not now") {
+		t.Errorf("why %q", nr.Why)
+	}
+	s.Reset()
+	if got := string(mustAsk(t, s, nodeQuery("iptables-save.txt")).Data); got != "*nat\nCOMMIT\n" {
+		t.Errorf("rules %q", got)
+	}
+}
+
 func TestAPodsSocketsAreReadFromProcWhereThereIsNoSS(t *testing.T) {
 	f := newFake(t)
 	f.pod("ns", "p", `"spec":{"containers":[{"name":"app"}]},"status":{"phase":"Running"}`)
@@ -565,6 +605,37 @@ func TestANameIsResolvedWithItsWholeChain(t *testing.T) {
 	}
 	if nr := notRead(t, newFake(t).source(Options{Resolver: "not an address"}), trace.Query{Area: trace.AreaDNS, Name: "a.test"}); !strings.Contains(nr.Why, "--resolver") {
 		t.Errorf("why %q", nr.Why)
+	}
+}
+
+func TestAServerWhoseAnswerIsLostIsAskedOnceMore(t *testing.T) {
+	late := &net.OpError{Op: "read", Err: os.ErrDeadlineExceeded}
+	var asked []string
+	server := func(name string, answers ...error) asker {
+		return asker{name, func(_ context.Context, m *dns.Msg) (*dns.Msg, error) {
+			asked = append(asked, name)
+			err := answers[0]
+			answers = answers[1:]
+			return new(dns.Msg).SetReply(m), err
+		}}
+	}
+	for _, c := range []struct {
+		name    string
+		servers []asker
+		asked   string
+		found   string
+		err     string
+	}{
+		{"the first is late once", []asker{server("a", late, nil)}, "a a", "a", ""},
+		{"the second answers at once", []asker{server("a", late), server("b", nil)}, "a b", "b", ""},
+		{"the one refuses and the other is late", []asker{server("a", syscall.ECONNREFUSED), server("b", late, nil)}, "a b b", "b", ""},
+		{"nobody answers", []asker{server("a", late, late), server("b", syscall.ECONNREFUSED)}, "a b a", "", "name server b: connection refused\nname server a: read: i/o timeout"},
+	} {
+		asked = nil
+		_, found, err := askAny(t.Context(), c.servers, new(dns.Msg).SetQuestion("x.test.", dns.TypeA))
+		if got := strings.Join(asked, " "); got != c.asked || found != c.found || (err == nil) != (c.err == "") || err != nil && err.Error() != c.err {
+			t.Errorf("%s: asked %s; %q, %v", c.name, got, found, err)
+		}
 	}
 }
 
