@@ -255,11 +255,25 @@ func (v *View) Pods(ctx context.Context, ns string) ([]*Pod, error) {
 // another's by now.
 func (v *View) PodsByIP(ctx context.Context, addr netip.Addr) ([]*Pod, error) {
 	addr = addr.Unmap().WithZone("")
-	l, err := v.list(ctx, pods, Selector{Fields: "status.podIP=" + addr.String()})
-	if err != nil {
-		return nil, err
+	sel := Selector{Fields: "status.podIP=" + addr.String()}
+	l, err := v.list(ctx, pods, sel)
+	if err == nil {
+		return livePods(l, l.at(addr))
 	}
-	return livePods(l, l.at(addr))
+	var out []*Pod
+	if unread(err) {
+		v.nearLists(ctx, pods, sel, func(l *list) bool {
+			var broken error
+			if out, broken = livePods(l, l.at(addr)); broken != nil {
+				out, err = nil, broken
+			}
+			return len(out) > 0 || broken != nil
+		})
+	}
+	if len(out) > 0 {
+		return out, nil
+	}
+	return nil, err
 }
 
 // livePods decodes those that have not finished.
@@ -561,7 +575,16 @@ func (v *View) Owners(ctx context.Context, addr netip.Addr, port uint16, proto s
 	svcs, err := v.list(ctx, services, Selector{})
 	if err != nil {
 		errs = append(errs, err)
-	} else {
+	}
+	if unread(err) {
+		v.nearLists(ctx, services, Selector{}, func(l *list) bool {
+			if len(l.at(addr)) > 0 {
+				svcs = l
+			}
+			return svcs != nil
+		})
+	}
+	if svcs != nil {
 		for _, it := range svcs.at(addr) {
 			svc, err := decoded(svcs, it, decodeService)
 			if err != nil {
@@ -596,10 +619,9 @@ func (v *View) Owners(ctx context.Context, addr netip.Addr, port uint16, proto s
 	}
 	if node != nil {
 		o := Owner{Kind: OwnerNode, Node: node, Inferred: inferred}
-		if svcs != nil {
-			if o.NodePorts, err = nodePorts(svcs, port, proto); err != nil {
-				errs = append(errs, err)
-			}
+		// Where the Services could not be read is said above.
+		if o.NodePorts, err = v.NodePorts(ctx, port, proto); err != nil && svcs != nil {
+			errs = append(errs, err)
 		}
 		if len(o.NodePorts) == 0 {
 			if o.HostPorts, o.HostNetwork, err = v.onNode(ctx, node.Name, addr, port, proto); err != nil {
@@ -668,10 +690,23 @@ func boolOrder(a, b bool) int {
 // NodePorts are the Services that take the port on every node.
 func (v *View) NodePorts(ctx context.Context, port uint16, proto string) ([]NodePort, error) {
 	l, err := v.list(ctx, services, Selector{})
-	if err != nil {
-		return nil, err
+	if err == nil {
+		return nodePorts(l, port, proto)
 	}
-	return nodePorts(l, port, proto)
+	var out []NodePort
+	if unread(err) {
+		v.nearLists(ctx, services, Selector{}, func(l *list) bool {
+			var broken error
+			if out, broken = nodePorts(l, port, proto); broken != nil {
+				out, err = nil, broken
+			}
+			return len(out) > 0 || broken != nil
+		})
+	}
+	if len(out) > 0 {
+		return out, nil
+	}
+	return nil, err
 }
 
 // ServicesOfLoadBalancer are the Services whose load balancer has that name for

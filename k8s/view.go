@@ -38,11 +38,48 @@ type View struct {
 	mu    sync.Mutex
 	lists map[string]map[Selector]*pending
 	all   map[string][]*list // those read, for sharing where the bytes are the same
+	near  []string           // namespaces, see Near
 }
 
 // New returns a view of what l lists.
 func New(l Lister) *View {
 	return &View{l: l, lists: map[string]map[Selector]*pending{}, all: map[string][]*list{}}
+}
+
+// maxNear bounds the namespaces that are asked where the cluster may not be.
+const maxNear = 8
+
+// Near adds namespaces that are asked for the Services and Pods of an address
+// where those of all namespaces could not be read: who may not list them all may
+// list those of his own. What is found there is an answer, since an address is of
+// one cluster; that nothing is found is none. Empty names are passed over.
+func (v *View) Near(namespaces ...string) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for _, ns := range namespaces {
+		if ns != "" && len(v.near) < maxNear && !slices.Contains(v.near, ns) {
+			v.near = append(v.near, ns)
+		}
+	}
+}
+
+// nearLists reads the list of each near namespace that can be had, in the order
+// in which they were added, until found says that one was enough.
+func (v *View) nearLists(ctx context.Context, name string, sel Selector, found func(*list) bool) {
+	v.mu.Lock()
+	near := slices.Clone(v.near)
+	v.mu.Unlock()
+	for _, sel.Namespace = range near {
+		if l, err := v.list(ctx, name, sel); err == nil && found(l) {
+			return
+		}
+	}
+}
+
+// unread says whether an error is of a list that could not be had, and not of
+// one that is broken.
+func unread(err error) bool {
+	return err != nil && !errors.As(err, new(*DecodeError))
 }
 
 // DecodeError says that a list, or one object of it, is not what it should be.

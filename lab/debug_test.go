@@ -14,7 +14,7 @@ import (
 // TestNodeDebug: where no Pod of a node can print its rules, --node-debug and
 // nothing else makes one, says which, and removes it, however the trace ends.
 func TestNodeDebug(t *testing.T) {
-	l := start(t, Config{World: world(t, "seed/ingress-http"), Users: []string{"oncall"}})
+	l := start(t, Config{World: world(t, "seed/ingress-http"), Users: []string{"oncall", "maker"}})
 	grant(t, l, "oncall", "hoptrail-api", "hoptrail-logs", "hoptrail-portforward", "hoptrail-node-debug")
 	const target = "http://simple.baihl.io:31373/simple/httpserver"
 	const rules = "nodes/baihl-master/iptables-save.txt"
@@ -73,6 +73,20 @@ func TestNodeDebug(t *testing.T) {
 		before = n
 		if !read(r) || !slices.Contains(r.shown("node", "dnat"), "10.10.1.4:8080") {
 			t.Errorf("the rules were not read\n%s", r.outline())
+		}
+	})
+	t.Run("one that could not be removed is not made", func(t *testing.T) {
+		if err := l.Create(t.Context(), "clusterroles", []object{{
+			"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": object{"name": "maker"},
+			"rules": []object{{"apiGroups": []string{""}, "resources": []string{"pods"}, "verbs": []string{"create"}}},
+		}}); err != nil {
+			t.Fatal(err)
+		}
+		grant(t, l, "maker", "hoptrail-api", "hoptrail-logs", "hoptrail-portforward", "maker")
+		r := trace(t, l, "maker", target, "--node-debug")
+		ended(t, 0, r.stderr)
+		if r.exit != 3 || read(r) || !strings.Contains(why(r), "no Pod was created: the right to delete pods in namespace default is missing") || !strings.Contains(why(r), "--verb=delete --resource=pods") {
+			t.Errorf("exit %d: %s\n%s", r.exit, why(r), r.outline())
 		}
 	})
 	t.Run("whose programs fail", func(t *testing.T) {

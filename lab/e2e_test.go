@@ -528,7 +528,7 @@ func grant(t *testing.T, l *Lab, user string, roles ...string) {
 
 func TestLimitedUsersGetWhatTheirRightsAllow(t *testing.T) {
 	t.Parallel()
-	users := []string{"nobody", "api", "logs", "proxies", "full", "three", "creator"}
+	users := []string{"nobody", "api", "logs", "proxies", "full", "three", "creator", "team"}
 	l := start(t, Config{World: world(t, "seed/ingress-lb"), Users: users})
 	if err := l.Create(t.Context(), "clusterroles", []object{{
 		"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": object{"name": "three"},
@@ -597,6 +597,28 @@ func TestLimitedUsersGetWhatTheirRightsAllow(t *testing.T) {
 		grant(t, l, "creator", "hoptrail-api", "hoptrail-logs", "creator")
 		if r := trace(t, l, "creator", target); r.Verdict != "reachable" {
 			t.Errorf("verdict %s\n%s", r.Verdict, r.outline())
+		}
+	})
+	t.Run("a user bound to one namespace sees what is in it", func(t *testing.T) {
+		var bindings []object
+		for _, role := range []string{"hoptrail-api", "hoptrail-logs", "hoptrail-portforward"} {
+			bindings = append(bindings, object{
+				"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": object{"namespace": "istio-system", "name": "team-" + role},
+				"roleRef":  object{"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role},
+				"subjects": []object{{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "team"}},
+			})
+		}
+		if err := l.Create(t.Context(), "rolebindings", bindings); err != nil {
+			t.Fatal(err)
+		}
+		snap := filepath.Join(t.TempDir(), "recorded.tar.gz")
+		r := trace(t, l, "team", target, "-n", "istio-system", "--record", snap)
+		if r.Verdict != "undetermined" || !slices.Contains(r.shown("pod", "pod"), gateway) || len(r.shown("endpoint", "address")) == 0 || !r.logs("GET /getList") {
+			t.Errorf("verdict %s\n%s%s", r.Verdict, r.outline(), r.stderr)
+		}
+		again := runTrace(t, target, "--snapshot", snap)
+		if a, b := comparable(t, r.json), comparable(t, again.json); a != b {
+			t.Errorf("the recording gives another report:\n%s", firstDifference(a, b))
 		}
 	})
 	const log = "proxies/" + gateway + "/access.log"

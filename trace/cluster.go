@@ -91,6 +91,7 @@ func (w *walker) behind(svc *k8s.Service, port *corev1.ServicePort) *servicePort
 	if svc == nil || port == nil {
 		return s
 	}
+	w.cluster.Near(svc.Namespace)
 	eps, err := w.cluster.Endpoints(w.ctx, svc, port)
 	if s.notRead = w.refused(err); s.notRead == nil {
 		s.endpoints = eps

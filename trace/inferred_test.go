@@ -1,12 +1,14 @@
 package trace_test
 
 import (
+	"bytes"
 	"context"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/hoptrail/hoptrail/internal/snapshot"
+	"github.com/hoptrail/hoptrail/k8s"
 	"github.com/hoptrail/hoptrail/trace"
 )
 
@@ -164,38 +166,92 @@ func TestTheLogOfAProxyThatMayNotBeReadIsShown(t *testing.T) {
 	}
 }
 
-// ofNamespace is a source for one who may read a namespace only: what is of the
-// cluster as a whole, nodes and proxies is refused.
-type ofNamespace struct {
+// ofNamespaces is a source for one who may read some namespaces only: what is of
+// the cluster as a whole, and nodes, is refused.
+type ofNamespaces struct {
 	trace.Source
-	namespace string
+	namespaces []string
+	inside     bool // their Pods and proxies may be read too
 }
 
-func (s ofNamespace) Observe(ctx context.Context, q trace.Query) (trace.Observation, error) {
-	if q.Area != trace.AreaCluster || q.Select.Namespace != s.namespace {
+func (s ofNamespaces) Observe(ctx context.Context, q trace.Query) (trace.Observation, error) {
+	switch {
+	case q.Area == trace.AreaCluster && slices.Contains(s.namespaces, q.Select.Namespace):
+	case s.inside && (q.Area == trace.AreaPod || q.Area == trace.AreaProxy) && slices.Contains(s.namespaces, q.Namespace):
+	default:
 		return trace.Observation{}, &trace.NotReadError{Query: q, Why: "forbidden"}
 	}
-	return s.Source.Observe(ctx, q)
+	obs, err := s.Source.Observe(ctx, q)
+	if err != nil || q.Area != trace.AreaCluster {
+		return obs, err
+	}
+	items, err := k8s.Items(obs.Data)
+	if err != nil {
+		return obs, err
+	}
+	var own [][]byte
+	for _, it := range items {
+		if it.Namespace == q.Select.Namespace {
+			own = append(own, it.Raw)
+		}
+	}
+	obs.Data = slices.Concat([]byte(`{"apiVersion":"v1","kind":"List","items":[`), bytes.Join(own, []byte(",")), []byte("]}"))
+	return obs, nil
 }
 
-// TestOneWhoMayReadANamespaceOnlyIsToldNoLies: a Service's address is no address
-// outside of the cluster because Services of all namespaces may not be listed.
-func TestOneWhoMayReadANamespaceOnlyIsToldNoLies(t *testing.T) {
-	for _, c := range []struct{ name, url, says string }{
-		{"by a name that the user may look up", "http://simple.simple/hello", "inferred from the Service and its EndpointSlices"},
-		{"by an address", "http://10.96.34.201/hello", "whose address it is could not be found out"},
+// TestOneWhoMayReadANamespaceOnlyIsToldWhatIsInItAndNoLies: Services and Pods are
+// looked for in the namespaces that are known where those of all may not be
+// listed; and a Service's address is none outside of the cluster because it was
+// not found there.
+func TestOneWhoMayReadANamespaceOnlyIsToldWhatIsInItAndNoLies(t *testing.T) {
+	const bookinfo = "../testdata/worlds/seed/bookinfo.tar.gz"
+	const simple, ratings = "pod:simple/simple-fb6498fdb-rmdg2", "pod:bookinfo/ratings-v1-9b8c7d6f5-kd8ws"
+	for _, c := range []struct {
+		name, world, namespaces string
+		inside                  bool
+		home                    string // kubectl's namespace
+		url, from               string
+		says                    string
+		pods                    []string // besides the vantage
+	}{
+		{"by a name", ingressHTTP, "simple", false, "", "http://simple.simple/hello", simple, "inferred from the Service and its EndpointSlices", nil},
+		{"by the address of a Service in the vantage's namespace", ingressHTTP, "simple", false, "", "http://10.96.34.201/hello", simple, "ClusterIP 10.96.34.201:80 is simple/simple:http", nil},
+		{"by the address of a Service elsewhere", ingressHTTP, "simple", false, "simple", "http://10.96.190.18/hello", simple, "whose address it is could not be found out", nil},
+		{
+			"by a NodePort of a Service in kubectl's namespace", ingressHTTP, "istio-system", false, "istio-system", nodePort.url, "",
+			"NodePort 31373 is istio-system/istio-ingressgateway:http2, if 192.168.170.137 is a node (inferred)", []string{"istio-system/istio-ingressgateway-576c469c96-spndl"},
+		},
+		{"by a NodePort, and kubectl's namespace is another", ingressHTTP, "istio-system", false, "default", nodePort.url, "", "whose address it is could not be found out", nil},
+		{
+			"through a sidecar to Pods of the namespace of its cluster", bookinfo, "bookinfo", true, "", "http://productpage:9080/productpage", ratings,
+			"10.244.1.20:9080 is healthy", []string{"bookinfo/productpage-v1-6c8d9f7b54-p2wqd", "bookinfo/productpage-v1-6c8d9f7b54-z8kxm"},
+		},
+		{
+			"from a gateway in one namespace to Pods in another", bookinfo, "istio-system bookinfo", true, "istio-system", "http://198.51.100.20/productpage", "",
+			"10.244.1.20:9080 is healthy", []string{"istio-system/istio-ingressgateway-6d8b7c9f5-8c4vn", "bookinfo/productpage-v1-6c8d9f7b54-p2wqd"},
+		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			src, err := snapshot.Open(ingressHTTP)
+			src, err := snapshot.Open(c.world)
 			if err != nil {
 				t.Fatal(err)
 			}
-			r, err := (&trace.Tracer{Source: ofNamespace{src, "simple"}}).Trace(t.Context(), asked{url: c.url, from: "pod:simple/simple-fb6498fdb-rmdg2"}.target(t))
+			tracer := trace.Tracer{Source: ofNamespaces{src, strings.Fields(c.namespaces), c.inside}, Namespace: c.home}
+			question := asked{url: c.url, from: c.from}
+			if c.world == bookinfo && c.from == "" {
+				question.headers = []string{"Host: bookinfo.example.com"}
+			}
+			r, err := tracer.Trace(t.Context(), question.target(t))
 			if err != nil {
 				t.Fatal(err)
 			}
 			if r.Verdict != trace.Undetermined || !slices.ContainsFunc(r.Hops, func(h trace.Hop) bool { return strings.Contains(h.Summary, c.says) }) {
 				t.Errorf("%s, and no hop says %q\n%s", r.Verdict, c.says, outline(r))
+			}
+			for _, pod := range c.pods {
+				if !slices.ContainsFunc(r.Hops, func(h trace.Hop) bool { return h.Kind == trace.KindPod && h.Detail.Pod == pod }) {
+					t.Errorf("%s is not on the way\n%s", pod, outline(r))
+				}
 			}
 			for _, h := range r.Hops {
 				if h.Kind == trace.KindExternal && h.State != trace.Unknown {

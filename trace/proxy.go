@@ -338,6 +338,10 @@ func (t *stepTree) stepHop(s envoyadmin.Step, o *envoyadmin.Outcome) *node {
 			h.check("mirrored to", OK, m)
 		}
 	case KindCluster:
+		if c, ok := parseIstioCluster(o.Cluster); ok && strings.Contains(c.host, ".svc") {
+			_, ns, _ := k8s.SplitServiceHost(c.host, "")
+			t.w.cluster.Near(ns)
+		}
 		h.Detail.Name, h.Detail.Cluster, h.Detail.Type, h.Detail.MTLS = s.Name, o.Cluster, x.ClusterType, x.UpstreamMTLS
 		for _, e := range o.Endpoints {
 			h.Detail.Endpoints = append(h.Detail.Endpoints, Endpoint{Address: e.Address, Health: e.Health, Weight: e.Weight})

@@ -20,6 +20,10 @@ type Tracer struct {
 	// Logs, when set, is made to read what the proxies on the path log after the
 	// trace.
 	Logs *LogReader
+	// Namespace is asked for the Services and Pods of an address where those of
+	// all namespaces could not be read, as are the namespaces of what the walk
+	// comes by: kubectl's own, for someone bound to it. Empty is none.
+	Namespace string
 	// MaxHops bounds the number of hops; 0 means 2048.
 	MaxHops int
 	// MaxPaths bounds the number of paths listed; 0 means 64.

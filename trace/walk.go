@@ -89,6 +89,7 @@ func (t *Tracer) trace(ctx context.Context, target Target) (*Report, error) {
 	defer w.read.under.Wait() // nothing is read any more when a trace is over
 	defer cancel()
 	w.cluster = k8s.New(lister{w})
+	w.cluster.Near(from.namespace, t.Namespace)
 	f, err := w.request(from)
 	if err != nil {
 		return nil, err

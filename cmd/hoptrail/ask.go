@@ -61,7 +61,7 @@ func walk(ctx context.Context, o *outputOptions, src *source, rec *snapshot.Reco
 	if src.live() {
 		src.cluster.Reset()
 	}
-	tracer := &trace.Tracer{Source: src, Version: version(), Progress: progress, Logs: src.logs, Lenient: src.live()}
+	tracer := &trace.Tracer{Source: src, Version: version(), Progress: progress, Logs: src.logs, Lenient: src.live(), Namespace: src.namespace}
 	if rec != nil {
 		tracer.Source = rec
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -21,6 +22,9 @@ type source struct {
 	path  string // of --snapshot
 	close func() error
 
+	// namespace is kubectl's, of the cluster or of whoever took the snapshot.
+	namespace string
+
 	cluster *live.Source     // nil for files
 	logs    *trace.LogReader // of followed logs; nil where none are
 }
@@ -31,7 +35,7 @@ func (s *source) live() bool { return s.cluster != nil }
 // home puts a Pod named without its namespace into the kubeconfig's.
 func (s *source) home(from string) string {
 	if name, ok := strings.CutPrefix(from, "pod:"); ok && !strings.Contains(name, "/") && s.live() {
-		return "pod:" + s.cluster.Namespace() + "/" + name
+		return "pod:" + s.namespace + "/" + name
 	}
 	return from
 }
@@ -49,7 +53,7 @@ func (s *source) recorder(path string) (*snapshot.Recorder, error) {
 	if err != nil {
 		return nil, err
 	}
-	r.Describe(s.name, s.notes)
+	r.Describe(s.name, s.notes, s.namespace)
 	return r, nil
 }
 
@@ -72,13 +76,14 @@ func openSource(s *streams, o *traceOptions) (*source, error) {
 		}
 		src := ofSnapshot(o.snapshot, snap)
 		src.path = o.snapshot
+		src.namespace = cmp.Or(o.cluster.namespace, src.namespace)
 		return src, nil
 	}
 	cluster, err := liveSource(o.cluster, o.timeout, func(line string) { fmt.Fprintln(s.err, "hoptrail: "+oneLine(line)) })
 	if err != nil {
 		return nil, err
 	}
-	return &source{Source: snapshot.Redact(cluster), name: cluster.Context(), close: cluster.Close, cluster: cluster}, nil
+	return &source{Source: snapshot.Redact(cluster), name: cluster.Context(), namespace: cluster.Namespace(), close: cluster.Close, cluster: cluster}, nil
 }
 
 // openDemo opens a world of the binary.
@@ -99,7 +104,7 @@ func ofSnapshot(name string, snap *snapshot.Snapshot) *source {
 	if meta.Cluster != "" {
 		name = meta.Cluster
 	}
-	return &source{Source: snapshot.Redact(snap), name: name, notes: meta.Notes, close: snap.Close}
+	return &source{Source: snapshot.Redact(snap), name: name, notes: meta.Notes, namespace: meta.Namespace, close: snap.Close}
 }
 
 // closing closes a source at the end of a command. What goes wrong then is said

@@ -57,11 +57,12 @@ func NewRecorder(src trace.Source, path string) (*Recorder, error) {
 	return &Recorder{src: src, path: path, seen: map[question]bool{}, meta: Meta{Format: Format}}, nil
 }
 
-// Describe sets what snapshot.json says of the cluster, and its notes.
-func (r *Recorder) Describe(cluster, notes string) {
+// Describe sets what snapshot.json says of the cluster, its notes, and the
+// namespace that was asked where the whole cluster might not be.
+func (r *Recorder) Describe(cluster, notes, namespace string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.meta.Cluster, r.meta.Notes = cluster, notes
+	r.meta.Cluster, r.meta.Notes, r.meta.Namespace = cluster, notes, namespace
 }
 
 func mayWrite(path string) error {

@@ -203,7 +203,7 @@ func TestRecordingTheSameGivesTheSameBytes(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		rec.Describe("mesh", "a note")
+		rec.Describe("mesh", "a note", "")
 		report(t, rec, targets(t, "bookinfo")[0])
 		if err := rec.Close(); err != nil {
 			t.Fatal(err)

@@ -30,6 +30,7 @@ type Meta struct {
 	CollectedAt  time.Time     `json:"collected_at,omitzero"`
 	Cluster      string        `json:"cluster,omitempty"`
 	Notes        string        `json:"notes,omitempty"`
+	Namespace    string        `json:"namespace,omitempty"` // that of the kubeconfig's context
 	Observations []observation `json:"observations,omitempty"`
 }
 

@@ -3,6 +3,8 @@ package live
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -25,8 +27,7 @@ type debugPod struct {
 	once      sync.Once
 	namespace string
 	name      string
-	created   bool
-	failed    bool // it was tried, and is to be tried anew by the next trace
+	created   bool // or perhaps: no answer said that it was not
 	err       error
 }
 
@@ -63,13 +64,7 @@ func (s *Source) debugFile(ctx context.Context, q trace.Query) ([]byte, error) {
 		s.debug[q.Name] = d
 	}
 	s.mu.Unlock()
-	d.once.Do(func() {
-		if d.err = s.createDebugPod(ctx, q.Name, d); d.err != nil {
-			s.mu.Lock()
-			d.failed = true
-			s.mu.Unlock()
-		}
-	})
+	d.once.Do(func() { d.err = s.createDebugPod(ctx, q.Name, d) })
 	if d.err != nil {
 		return nil, d.err
 	}
@@ -156,11 +151,62 @@ func (s *Source) debugImage(ctx context.Context, node string) (string, error) {
 	return "", fmt.Errorf("node %s has no image with iptables; name one with --node-debug-image", node)
 }
 
+// mayRemove says, before a debug Pod is made, whether what it prints may be read
+// and the Pod be removed again: one that would have to stay is not made. The
+// question is a review that the API server answers and does not keep; every user
+// may ask it of himself.
+func (s *Source) mayRemove(ctx context.Context) error {
+	for _, right := range []struct{ verb, subresource string }{{"delete", ""}, {"get", ""}, {"get", "log"}} {
+		r := request{verb: right.verb, resource: "pods", namespace: s.namespace}
+		if right.subresource != "" {
+			r.resource += "/" + right.subresource
+		}
+		body, err := json.Marshal(map[string]any{
+			"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview",
+			"spec": map[string]any{"resourceAttributes": map[string]string{
+				"verb": right.verb, "resource": "pods", "subresource": right.subresource, "namespace": s.namespace,
+			}},
+		})
+		if err != nil {
+			return err
+		}
+		answer, err := s.write(ctx, http.MethodPost, request{
+			path: "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews",
+			verb: "create", group: "authorization.k8s.io", resource: "selfsubjectaccessreviews",
+		}, body)
+		var review struct {
+			Status struct {
+				Allowed bool
+				Reason  string
+			}
+		}
+		if err == nil {
+			err = json.Unmarshal(answer, &review)
+		}
+		if err != nil {
+			return fmt.Errorf("no Pod was created: whether it could be removed again was not found out: %w", err)
+		}
+		if !review.Status.Allowed {
+			why := fmt.Sprintf("no Pod was created: the right to %s %s in namespace %s is missing, and it could not be read or not be removed again", r.verb, r.resource, r.namespace)
+			return &apiError{code: http.StatusForbidden, message: why, verb: r.verb, resource: r.resource, namespace: r.namespace}
+		}
+	}
+	return nil
+}
+
 func (s *Source) createDebugPod(ctx context.Context, node string, d *debugPod) error {
 	image, err := s.debugImage(ctx, node)
 	if err != nil {
 		return err
 	}
+	if err := s.mayRemove(ctx); err != nil {
+		return err
+	}
+	// The name is ours, so that the Pod can be removed also where the answer to
+	// its creation never came.
+	suffix := make([]byte, 5)
+	rand.Read(suffix)
+	name := "hoptrail-node-" + hex.EncodeToString(suffix)
 	type object = map[string]any
 	var containers []object
 	for _, t := range debugTools {
@@ -176,7 +222,7 @@ func (s *Source) createDebugPod(ctx context.Context, node string, d *debugPod) e
 	pod := object{
 		"apiVersion": "v1", "kind": "Pod",
 		"metadata": object{
-			"generateName": "hoptrail-node-", "namespace": s.namespace,
+			"name": name, "namespace": s.namespace,
 			"labels":      object{"app.kubernetes.io/managed-by": "hoptrail"},
 			"annotations": object{"sidecar.istio.io/inject": "false"},
 		},
@@ -194,20 +240,18 @@ func (s *Source) createDebugPod(ctx context.Context, node string, d *debugPod) e
 	// Not on ctx alone: a Pod that the server made after we looked away would stay.
 	cctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.opts.ReadTimeout)
 	defer cancel()
-	answer, err := s.write(cctx, http.MethodPost, request{
+	d.namespace, d.name, d.created = s.namespace, name, true
+	_, err = s.write(cctx, http.MethodPost, request{
 		path: "/api/v1/namespaces/" + url.PathEscape(s.namespace) + "/pods",
 		verb: "create", resource: "pods", namespace: s.namespace,
 	}, body)
+	var api *apiError
+	if errors.As(err, &api) && api.code < 500 {
+		d.created = false // that is an answer: there is none
+	}
 	if err != nil {
 		return fmt.Errorf("create a Pod on node %s: %w", node, err)
 	}
-	p, err := parsePod(answer)
-	if err != nil {
-		return err
-	}
-	s.mu.Lock()
-	d.namespace, d.name, d.created = s.namespace, p.Metadata.Name, true
-	s.mu.Unlock()
 	s.tell("created Pod %s/%s on node %s (image %s) to read the node's rules", d.namespace, d.name, node, image)
 	return nil
 }
@@ -257,7 +301,10 @@ func (s *Source) removeDebugPods() error {
 		}, []byte(`{"apiVersion":"v1","kind":"DeleteOptions","gracePeriodSeconds":0}`))
 		cancel()
 		var api *apiError
-		if err != nil && !(errors.As(err, &api) && api.code == http.StatusNotFound) {
+		if errors.As(err, &api) && api.code == http.StatusNotFound {
+			continue // it was never made, or has gone by itself
+		}
+		if err != nil {
 			errs = append(errs, fmt.Errorf("debug Pod %s/%s was not removed: %w; run kubectl -n %s delete pod %s", d.namespace, d.name, err, d.namespace, d.name))
 			continue
 		}

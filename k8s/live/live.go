@@ -227,15 +227,14 @@ func (s *Source) clear() {
 	if s.debug == nil {
 		s.debug = map[string]*debugPod{}
 	}
-	maps.DeleteFunc(s.debug, func(_ string, d *debugPod) bool { return d.failed })
 	s.requests.Store(0)
 	s.bytes.Store(0)
 }
 
 // Reset forgets what was read, so that the next trace reads anew over the same
 // connections. It ends what a trace that was given up left under way, which
-// would count as the next one's, and waits for that. It must not be called while
-// a trace is running.
+// would count as the next one's, and waits for that; and removes what was
+// created. It must not be called while a trace is running.
 func (s *Source) Reset() {
 	s.mu.Lock()
 	s.stop()
@@ -252,10 +251,14 @@ func (s *Source) Reset() {
 		if running == nil {
 			s.clear()
 			s.mu.Unlock()
-			return
+			break
 		}
 		s.mu.Unlock()
 		<-running.done
+	}
+	// What a debug Pod printed is of its own time: the next trace makes another.
+	if err := s.removeDebugPods(); err != nil {
+		s.tell("%v", err)
 	}
 }
 

@@ -96,16 +96,32 @@ func (s *Source) nodeFile(ctx context.Context, q trace.Query) ([]byte, error) {
 	}
 	if s.opts.NodeDebug {
 		data, err := s.debugFile(ctx, q)
-		if err == nil {
-			return data, nil
+		if err == nil || ctx.Err() != nil {
+			return data, err
 		}
-		return nil, fmt.Errorf("%w; and with --node-debug: %w", why, err)
+		return nil, s.nodeNotRead(q, fmt.Errorf("%w; and with --node-debug: %w", why, err), err, q.Command())
 	}
 	var api *apiError
 	if errors.As(why, &api) {
 		return nil, why
 	}
-	return nil, &trace.NotReadError{Query: q, Why: why.Error(), Command: q.Command() + ", or trace again with --node-debug"}
+	return nil, s.nodeNotRead(q, why, why, q.Command()+", or trace again with --node-debug")
+}
+
+// nodeNotRead is a file of a node that could not be read, with the right that was
+// missing if refusal is of one: to run a program, to make a debug Pod, or to know
+// which Pods there are.
+func (s *Source) nodeNotRead(q trace.Query, why, refusal error, command string) *trace.NotReadError {
+	nr := &trace.NotReadError{Query: q, Why: why.Error(), Command: command}
+	var api *apiError
+	var list *trace.NotReadError
+	switch {
+	case errors.As(refusal, &api) && api.code == http.StatusForbidden:
+		nr.Verb, nr.Resource, nr.Namespace, nr.Command = api.verb, api.resource, api.namespace, api.grant(s.user)
+	case errors.As(refusal, &list):
+		nr.Verb, nr.Resource, nr.Namespace = list.Verb, list.Resource, list.Namespace
+	}
+	return nr
 }
 
 // execNode tries the program in the Pods of the node that share its network.

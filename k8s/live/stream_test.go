@@ -351,40 +351,91 @@ func TestANodeWithoutSuchAPodIsNotReadAndNothingIsCreated(t *testing.T) {
 	}
 }
 
-func TestNodeDebugCreatesAPodSaysSoAndRemovesIt(t *testing.T) {
+// TestANodeWhosePodsMayNotBeListedNamesThatRight: which Pods could print the
+// rules is what has to be known first.
+func TestANodeWhosePodsMayNotBeListedNamesThatRight(t *testing.T) {
 	f := newFake(t)
+	f.mux.HandleFunc("/api/v1/pods", func(w http.ResponseWriter, r *http.Request) {
+		status(w, 403, "Forbidden", `pods is forbidden: User "alice" cannot list resource "pods" in API group "" at the cluster scope`, "")
+	})
+	nr := notRead(t, f.source(Options{}), nodeQuery("iptables-save.txt"))
+	if nr.Verb != "list" || nr.Resource != "pods" || nr.Namespace != "" || !strings.HasPrefix(nr.Why, "the Pods of node n1: ") || !strings.HasPrefix(nr.Command, "iptables-save -c") {
+		t.Errorf("%+v", nr)
+	}
+}
+
+// debugNode serves a node with an image that holds the tools, and reviews that
+// allow everything but what denied names, "verb resource".
+func (f *fakeAPI) debugNode(denied string) {
 	f.answer("/api/v1/pods", podList())
 	f.answer("/api/v1/nodes/n1", `{"apiVersion":"v1","kind":"Node","metadata":{"name":"n1"},"status":{"images":[{"names":["example.com/app:1"]},{"names":["example.com/kube-proxy:v1"]}]}}`)
+	f.mux.HandleFunc("POST /apis/authorization.k8s.io/v1/selfsubjectaccessreviews", func(w http.ResponseWriter, r *http.Request) {
+		var review struct {
+			Spec struct {
+				ResourceAttributes struct{ Namespace, Verb, Resource, Subresource string }
+			}
+		}
+		if err := json.NewDecoder(r.Body).Decode(&review); err != nil {
+			f.t.Error(err)
+		}
+		a := review.Spec.ResourceAttributes
+		if a.Namespace != "default" {
+			f.t.Errorf("the review is of namespace %q", a.Namespace)
+		}
+		w.WriteHeader(201)
+		fmt.Fprintf(w, `{"status":{"allowed":%v}}`, a.Verb+" "+strings.TrimSuffix(a.Resource+"/"+a.Subresource, "/") != denied)
+	})
+}
+
+// createdPod is the name in the body of a request that creates a Pod.
+func createdPod(t *testing.T, r *http.Request) (name, body string) {
+	data, _ := io.ReadAll(r.Body)
+	var pod struct{ Metadata struct{ Name string } }
+	if err := json.Unmarshal(data, &pod); err != nil || !strings.HasPrefix(pod.Metadata.Name, "hoptrail-node-") {
+		t.Errorf("the Pod is named %q, %v", pod.Metadata.Name, err)
+	}
+	return pod.Metadata.Name, string(data)
+}
+
+func TestNodeDebugCreatesAPodSaysSoAndRemovesIt(t *testing.T) {
+	f := newFake(t)
+	f.debugNode("")
+	var mu sync.Mutex
+	var made, removed []string
 	f.mux.HandleFunc("POST /api/v1/namespaces/default/pods", func(w http.ResponseWriter, r *http.Request) {
-		body, _ := io.ReadAll(r.Body)
+		name, body := createdPod(t, r)
 		for _, want := range []string{`"nodeName":"n1"`, `"hostNetwork":true`, `"image":"example.com/kube-proxy:v1"`, `"activeDeadlineSeconds":120`, `"command":["iptables-save","-c"]`} {
-			if !strings.Contains(string(body), want) {
+			if !strings.Contains(body, want) {
 				t.Errorf("the Pod lacks %s: %s", want, body)
 			}
 		}
-		if strings.Contains(string(body), "privileged") {
+		if strings.Contains(body, "privileged") {
 			t.Errorf("the Pod is privileged: %s", body)
 		}
+		mu.Lock()
+		defer mu.Unlock()
+		made = append(made, name)
 		w.WriteHeader(201)
-		io.WriteString(w, `{"metadata":{"namespace":"default","name":"hoptrail-node-x"}}`)
+		io.WriteString(w, body)
 	})
 	polls := 0
-	f.mux.HandleFunc("GET /api/v1/namespaces/default/pods/hoptrail-node-x", func(w http.ResponseWriter, r *http.Request) {
+	f.mux.HandleFunc("GET /api/v1/namespaces/default/pods/{name}", func(w http.ResponseWriter, r *http.Request) {
 		state := `"waiting":{"reason":"ContainerCreating"}`
 		if polls++; polls > 1 {
 			state = `"terminated":{"exitCode":0}`
 		}
-		fmt.Fprintf(w, `{"metadata":{"name":"hoptrail-node-x"},"status":{"phase":"Running","containerStatuses":[{"name":"iptables-save","state":{%s}},{"name":"conntrack","state":{"waiting":{"reason":"RunContainerError","message":"no conntrack"}}}]}}`, state)
+		fmt.Fprintf(w, `{"metadata":{"name":%q},"status":{"phase":"Running","containerStatuses":[{"name":"iptables-save","state":{%s}},{"name":"conntrack","state":{"waiting":{"reason":"RunContainerError","message":"no conntrack"}}}]}}`, r.PathValue("name"), state)
 	})
-	f.mux.HandleFunc("GET /api/v1/namespaces/default/pods/hoptrail-node-x/log", func(w http.ResponseWriter, r *http.Request) {
+	f.mux.HandleFunc("GET /api/v1/namespaces/default/pods/{name}/log", func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Query().Get("container") != "iptables-save" {
 			t.Errorf("query %v", r.URL.Query())
 		}
 		io.WriteString(w, "*nat\nCOMMIT\n")
 	})
-	removed := 0
-	f.mux.HandleFunc("DELETE /api/v1/namespaces/default/pods/hoptrail-node-x", func(w http.ResponseWriter, r *http.Request) {
-		removed++
+	f.mux.HandleFunc("DELETE /api/v1/namespaces/default/pods/{name}", func(w http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		defer mu.Unlock()
+		removed = append(removed, r.PathValue("name"))
 		io.WriteString(w, `{}`)
 	})
 	var told []string
@@ -395,42 +446,107 @@ func TestNodeDebugCreatesAPodSaysSoAndRemovesIt(t *testing.T) {
 	if nr := notRead(t, s, nodeQuery("conntrack.txt")); !strings.Contains(nr.Why, "conntrack cannot start: RunContainerError: no conntrack") {
 		t.Errorf("why %q", nr.Why)
 	}
-	if err := s.Close(); err != nil || removed != 1 {
-		t.Errorf("close: %v; removed %d times", err, removed)
+	// What it printed is of that trace: the next one makes its own.
+	s.Reset()
+	if len(made) != 1 || !slices.Equal(made, removed) {
+		t.Errorf("after the first trace %q were made, %q removed", made, removed)
 	}
-	want := []string{"created Pod default/hoptrail-node-x on node n1 (image example.com/kube-proxy:v1) to read the node's rules", "removed Pod default/hoptrail-node-x"}
+	mustAsk(t, s, nodeQuery("iptables-save.txt"))
+	if err := s.Close(); err != nil || len(made) != 2 || made[0] == made[1] || !slices.Equal(made, removed) {
+		t.Errorf("close: %v; %q were made, %q removed", err, made, removed)
+	}
+	var want []string
+	for _, name := range made {
+		want = append(want, "created Pod default/"+name+" on node n1 (image example.com/kube-proxy:v1) to read the node's rules", "removed Pod default/"+name)
+	}
 	if !slices.Equal(told, want) {
 		t.Errorf("told %q", told)
 	}
-	if f.count("POST /api/v1/namespaces/default/pods") != 1 {
-		t.Errorf("asked %q", f.asked)
-	}
 }
 
-func TestADebugPodIsRemovedAlsoWhenTheTraceIsInterruptedWhileItIsMade(t *testing.T) {
-	f := newFake(t)
-	f.answer("/api/v1/pods", podList())
-	f.answer("/api/v1/nodes/n1", `{"apiVersion":"v1","kind":"Node","metadata":{"name":"n1"},"status":{"images":[{"names":["x/kube-proxy:v1"]}]}}`)
-	creating, removed := make(chan struct{}), make(chan struct{})
-	f.mux.HandleFunc("POST /api/v1/namespaces/default/pods", func(w http.ResponseWriter, r *http.Request) {
-		close(creating)
-		time.Sleep(100 * time.Millisecond)
-		io.WriteString(w, `{"metadata":{"namespace":"default","name":"hoptrail-node-x"}}`)
-	})
-	f.mux.HandleFunc("DELETE /api/v1/namespaces/default/pods/hoptrail-node-x", func(w http.ResponseWriter, r *http.Request) {
-		close(removed)
-		io.WriteString(w, `{}`)
-	})
-	s := f.source(Options{NodeDebug: true})
-	go s.Observe(t.Context(), nodeQuery("iptables-save.txt"))
-	<-creating
-	if err := s.Close(); err != nil {
-		t.Error(err)
+// TestADebugPodThatCouldNotBeRemovedIsNotMade: who may create and not delete
+// would leave it behind.
+func TestADebugPodThatCouldNotBeRemovedIsNotMade(t *testing.T) {
+	for _, right := range []string{"delete pods", "get pods", "get pods/log"} {
+		t.Run(right, func(t *testing.T) {
+			f := newFake(t)
+			f.debugNode(right)
+			s := f.source(Options{NodeDebug: true})
+			nr := notRead(t, s, nodeQuery("iptables-save.txt"))
+			verb, resource, _ := strings.Cut(right, " ")
+			if nr.Verb != verb || nr.Resource != resource || nr.Namespace != "default" || !strings.Contains(nr.Why, "no Pod was created: the right to "+right+" in namespace default is missing") ||
+				!strings.Contains(nr.Command, "--verb="+verb+" --resource="+resource) {
+				t.Errorf("%+v", nr)
+			}
+			if err := s.Close(); err != nil || f.count("POST /api/v1/namespaces/default/pods") != 0 || f.count("DELETE") != 0 {
+				t.Errorf("close: %v; asked %q", err, f.asked)
+			}
+		})
 	}
-	select {
-	case <-removed:
-	default:
-		t.Error("Close returned and the Pod is still there")
+	t.Run("whether it could be removed is not known", func(t *testing.T) {
+		f := newFake(t)
+		f.answer("/api/v1/pods", podList())
+		f.answer("/api/v1/nodes/n1", `{"apiVersion":"v1","kind":"Node","metadata":{"name":"n1"},"status":{"images":[{"names":["x/kube-proxy:v1"]}]}}`)
+		nr := notRead(t, f.source(Options{NodeDebug: true}), nodeQuery("iptables-save.txt"))
+		if !strings.Contains(nr.Why, "no Pod was created: whether it could be removed again was not found out") || f.count("POST /api/v1/namespaces/default/pods") != 0 {
+			t.Errorf("%q; asked %q", nr.Why, f.asked)
+		}
+	})
+}
+
+func TestADebugPodIsRemovedHoweverItsCreationEnds(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		create  func(w http.ResponseWriter)
+		removed int
+	}{
+		{"interrupted while it is made", nil, 1},
+		{"the answer never comes", func(http.ResponseWriter) { panic(http.ErrAbortHandler) }, 1},
+		{"the server fails in the middle", func(w http.ResponseWriter) { status(w, 500, "InternalError", "etcd is gone", "") }, 1},
+		{"it is refused", func(w http.ResponseWriter) { status(w, 403, "Forbidden", "pods is forbidden", "") }, 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			f := newFake(t)
+			f.debugNode("")
+			var mu sync.Mutex
+			var made, removed string
+			creating, closing := make(chan struct{}), make(chan struct{})
+			f.mux.HandleFunc("POST /api/v1/namespaces/default/pods", func(w http.ResponseWriter, r *http.Request) {
+				name, body := createdPod(t, r)
+				mu.Lock()
+				made = name
+				mu.Unlock()
+				close(creating)
+				if c.create != nil {
+					c.create(w)
+					return
+				}
+				<-closing
+				io.WriteString(w, body)
+			})
+			f.mux.HandleFunc("DELETE /api/v1/namespaces/default/pods/{name}", func(w http.ResponseWriter, r *http.Request) {
+				mu.Lock()
+				removed = r.PathValue("name")
+				mu.Unlock()
+				status(w, 404, "NotFound", "pods not found", r.PathValue("name"))
+			})
+			s := f.source(Options{NodeDebug: true})
+			if c.create == nil {
+				go s.Observe(t.Context(), nodeQuery("iptables-save.txt"))
+				<-creating
+				close(closing)
+			} else {
+				notRead(t, s, nodeQuery("iptables-save.txt"))
+			}
+			if err := s.Close(); err != nil {
+				t.Error(err)
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			if f.count("DELETE") != c.removed || c.removed > 0 && removed != made {
+				t.Errorf("made was %q, removed %q; asked %q", made, removed, f.asked)
+			}
+		})
 	}
 }
 
@@ -451,7 +567,7 @@ func TestNoDebugPodIsMadeAfterTheSourceIsClosed(t *testing.T) {
 
 func TestADebugPodThatCouldNotBeMadeIsTriedByTheNextTrace(t *testing.T) {
 	f := newFake(t)
-	f.answer("/api/v1/pods", podList())
+	f.debugNode("")
 	refuse := true
 	f.mux.HandleFunc("POST /api/v1/namespaces/default/pods", func(w http.ResponseWriter, r *http.Request) {
 		if refuse {
@@ -459,12 +575,13 @@ func TestADebugPodThatCouldNotBeMadeIsTriedByTheNextTrace(t *testing.T) {
 			status(w, 500, "InternalError", "not now", "")
 			return
 		}
-		io.WriteString(w, `{"metadata":{"namespace":"default","name":"hoptrail-node-x"}}`)
+		_, body := createdPod(t, r)
+		io.WriteString(w, body)
 	})
-	f.answer("GET /api/v1/namespaces/default/pods/hoptrail-node-x", `{"metadata":{"name":"hoptrail-node-x"},"status":{"containerStatuses":[{"name":"iptables-save","state":{"terminated":{"exitCode":0}}}]}}`)
-	f.answer("GET /api/v1/namespaces/default/pods/hoptrail-node-x/log", "*nat\nCOMMIT\n")
-	f.answer("DELETE /api/v1/namespaces/default/pods/hoptrail-node-x", `{}`)
-	s := f.source(Options{NodeDebug: true, NodeDebugImage: "x/kube-proxy:v1"})
+	f.answer("GET /api/v1/namespaces/default/pods/{name}", `{"metadata":{"name":"hoptrail-node-x"},"status":{"containerStatuses":[{"name":"iptables-save","state":{"terminated":{"exitCode":0}}}]}}`)
+	f.answer("GET /api/v1/namespaces/default/pods/{name}/log", "*nat\nCOMMIT\n")
+	f.answer("DELETE /api/v1/namespaces/default/pods/{name}", `{}`)
+	s := f.source(Options{NodeDebug: true})
 	if nr := notRead(t, s, nodeQuery("iptables-save.txt")); !strings.Contains(nr.Why, "not now") {
 		t.Errorf("why %q", nr.Why)
 	}
