@@ -167,7 +167,8 @@ func (p *pod) identity() string {
 
 // trustDomain is what the proxy was told, where its environment says so.
 func (p *pod) trustDomain() string {
-	for _, c := range p.obj.Spec.Containers {
+	// A sidecar may be an init container that goes on running.
+	for _, c := range slices.Concat(p.obj.Spec.Containers, p.obj.Spec.InitContainers) {
 		for _, e := range c.Env {
 			if e.Name == "TRUST_DOMAIN" {
 				return e.Value

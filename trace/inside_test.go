@@ -224,3 +224,24 @@ func TestRoundedSharesAddUpToWhatTheyDid(t *testing.T) {
 		}
 	}
 }
+
+// TestTheIdentityOfAWorkloadIsOfItsProxysTrustDomain: the proxy may be an init
+// container that goes on running.
+func TestTheIdentityOfAWorkloadIsOfItsProxysTrustDomain(t *testing.T) {
+	proxy := []corev1.Container{{Name: "istio-proxy", Env: []corev1.EnvVar{{Name: "TRUST_DOMAIN", Value: "mesh.example"}}}}
+	app := []corev1.Container{{Name: "app"}}
+	for _, c := range []struct {
+		name string
+		spec corev1.PodSpec
+		want string
+	}{
+		{"a sidecar among the containers", corev1.PodSpec{Containers: slices.Concat(app, proxy), ServiceAccountName: "sleep"}, "spiffe://mesh.example/ns/a/sa/sleep"},
+		{"a native sidecar", corev1.PodSpec{Containers: app, InitContainers: proxy}, "spiffe://mesh.example/ns/a/sa/default"},
+		{"one that does not say", corev1.PodSpec{Containers: app}, "spiffe://cluster.local/ns/a/sa/default"},
+	} {
+		p := &pod{ref: podRef{"a", "b"}, obj: &k8s.Pod{Pod: &corev1.Pod{Spec: c.spec}}}
+		if got := p.identity(); got != c.want {
+			t.Errorf("%s: %s, want %s", c.name, got, c.want)
+		}
+	}
+}

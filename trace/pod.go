@@ -52,14 +52,28 @@ func (w *walker) enterPod(f flow, p *pod) *node {
 			w.intoSidecar(n, in, p)
 		default:
 			n.hop.Summary = "Pod " + p.ref.String() + " without a proxy on node " + p.obj.Spec.NodeName
-			if mode := p.obj.Annotations["ambient.istio.io/redirection"]; mode == "enabled" {
-				n.hop.settle(Unknown, "the Pod is in Istio's ambient mesh; what its node's ztunnel does is not evaluated")
-			}
+			ambient(n, p, "takes what comes to it, and lets it pass or refuses it by AuthorizationPolicies")
 			n = w.done(n)
 			n.to("", 1, w.toApp(in, p))
 		}
 		return n
 	})
+}
+
+// ambient leaves the hop of a Pod in Istio's ambient mesh unknown: its traffic
+// goes through the ztunnel of its node, which is no Envoy and is not evaluated
+// (istio.io/docs/ambient/architecture/data-plane). The walk goes on as if it
+// passed.
+func ambient(n *node, p *pod, does string) {
+	if !p.proxy.Ambient {
+		return
+	}
+	n.hop.settle(Unknown, "the Pod is in Istio's ambient mesh (annotation ambient.istio.io/redirection): the ztunnel of node "+p.obj.Spec.NodeName+" "+does+"; that is not evaluated")
+	ztunnel := "kubectl -n istio-system get pods -l app=ztunnel -o wide --field-selector spec.nodeName=" + Quote(p.obj.Spec.NodeName)
+	n.facts.fix = []string{
+		"what that ztunnel knows of the Pod, its policies and waypoint: istioctl ztunnel-config workloads --workload-namespace " + Quote(p.ref.namespace) + " --node " + Quote(p.obj.Spec.NodeName),
+		"what it logged, one line a connection: find it with " + ztunnel + ", then kubectl -n istio-system logs ZTUNNEL",
+	}
 }
 
 // podHop starts a Pod's hop with what its status tells.
@@ -409,6 +423,7 @@ func (w *walker) fromPod(f flow) *node {
 			return w.done(n)
 		}
 		if p.proxy.Role != k8s.RoleSidecar {
+			ambient(n, p, "takes what it sends, and passes it on, tunnels it to the other end's ztunnel or sends it through a waypoint")
 			n = w.done(n)
 			n.to("", 1, w.viaNode(f, p, n))
 			return n
