@@ -15,6 +15,9 @@ import (
 	"strings"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/hoptrail/hoptrail/k8s"
 	"github.com/hoptrail/hoptrail/trace"
 )
 
@@ -515,9 +518,21 @@ func (p *podInfo) containers() []string {
 	return names
 }
 
-// proxyContainer is the container that runs Envoy: by its name, by the default
-// the Pod declares, or the only one there is.
+// proxy is what the Pod says of the Envoy in it.
+func (p *podInfo) proxy() k8s.Proxy {
+	var pod corev1.Pod
+	if json.Unmarshal(p.raw, &pod) != nil {
+		return k8s.Proxy{}
+	}
+	return (&k8s.Pod{Pod: &pod}).Proxy()
+}
+
+// proxyContainer is the container that runs Envoy: as the Pod tells, by its name,
+// by the default the Pod declares, or the only one there is.
 func (p *podInfo) proxyContainer() string {
+	if c := p.proxy().Container; c != "" {
+		return c
+	}
 	names := p.containers()
 	for _, want := range []string{"istio-proxy", "envoy", "envoy-proxy", "proxy"} {
 		if slices.Contains(names, want) {

@@ -13,8 +13,6 @@ import (
 	"strings"
 	"time"
 
-	"sigs.k8s.io/yaml"
-
 	"github.com/hoptrail/hoptrail/trace"
 )
 
@@ -58,8 +56,12 @@ func (s *Source) proxyFile(ctx context.Context, q trace.Query) (trace.Observatio
 	forwardErr := err
 	container := pod.proxyContainer()
 	local := "http://127.0.0.1:" + strconv.Itoa(port) + path
+	agent := []string{"pilot-agent", "request", "GET", strings.TrimPrefix(path, "/")}
+	if port != istioAdminPort {
+		agent = append(agent, "--debug-port", strconv.Itoa(port))
+	}
 	for _, argv := range [][]string{
-		{"pilot-agent", "request", "GET", strings.TrimPrefix(path, "/")},
+		agent,
 		{"curl", "-sS", "--fail", "--max-time", "30", local},
 		{"wget", "-qO-", "-T", "30", local},
 	} {
@@ -100,22 +102,19 @@ func complete(file string, data []byte) error {
 	return nil
 }
 
-// adminPort is the port of Envoy's admin API: what the Pod says, else 19000 for
-// Envoy Gateway's proxies, else Istio's 15000.
+// adminPort is the port of Envoy's admin API: what the Pod says or its kind of
+// proxy has, else 19000 for Envoy Gateway's proxies, else Istio's 15000.
 func adminPort(p *podInfo) int {
-	var config struct {
-		ProxyAdminPort int `json:"proxyAdminPort"`
-	}
-	if a := p.Metadata.Annotations["proxy.istio.io/config"]; a != "" && len(a) < 64<<10 {
-		if yaml.Unmarshal([]byte(a), &config) == nil && config.ProxyAdminPort > 0 && config.ProxyAdminPort < 65536 {
-			return config.ProxyAdminPort
-		}
+	if port := p.proxy().AdminPort; port != 0 {
+		return int(port)
 	}
 	if _, ok := p.Metadata.Labels["gateway.envoyproxy.io/owning-gateway-name"]; ok {
 		return 19000
 	}
-	return 15000
+	return istioAdminPort
 }
+
+const istioAdminPort = 15000
 
 func (s *Source) logRequest(pod *podInfo, query url.Values) request {
 	ns, name := pod.Metadata.Namespace, pod.Metadata.Name

@@ -114,19 +114,45 @@ func TestWithoutPortForwardTheAdminAPIIsAskedByAProgramInTheContainer(t *testing
 	}
 }
 
+// TestTheProgramInANativeSidecarIsAskedForThePodsOwnPort: by the name of the
+// container, which is an init container that goes on running.
+func TestTheProgramInANativeSidecarIsAskedForThePodsOwnPort(t *testing.T) {
+	f := newFake(t)
+	f.pod("ns", "p", `"spec":{"containers":[{"name":"app"}],"initContainers":[{"name":"istio-validation"},{"name":"istio-proxy","restartPolicy":"Always","args":["proxy","sidecar","--proxyAdminPort","15999"]}]},"status":{"phase":"Running"}`)
+	f.mux.HandleFunc("/api/v1/namespaces/ns/pods/p/portforward", func(w http.ResponseWriter, r *http.Request) {
+		status(w, 403, "Forbidden", "pods \"p\" is forbidden", "p")
+	})
+	var ran string
+	f.exec("ns", "p", func(container string, argv []string) (string, int) {
+		ran = container + " " + strings.Join(argv, " ")
+		return `{"ok":true}`, 0
+	})
+	mustAsk(t, f.source(Options{}), proxyQuery("clusters.json"))
+	if ran != "istio-proxy pilot-agent request GET clusters?format=json --debug-port 15999" {
+		t.Errorf("ran %q", ran)
+	}
+}
+
 func TestTheAdminPortIsThePodsOwn(t *testing.T) {
 	for _, c := range []struct {
 		meta string
 		want int
 	}{
 		{`{}`, 15000},
-		{`{"annotations":{"proxy.istio.io/config":"proxyAdminPort: 15999\n"}}`, 15999},
-		{`{"annotations":{"proxy.istio.io/config":"proxyAdminPort: 99999\n"}}`, 15000},
+		{`{},"spec":{"containers":[{"name":"istio-proxy"}]}`, 15000},
+		{`{"annotations":{"proxy.istio.io/config":"proxyAdminPort: 15999\n"}},"spec":{"containers":[{"name":"istio-proxy"}]}`, 15999},
+		{`{"annotations":{"proxy.istio.io/config":"proxyAdminPort: 15999\n"}},"spec":{"containers":[{"name":"app"}],"initContainers":[{"name":"istio-proxy","restartPolicy":"Always"}]}`, 15999},
+		{`{"annotations":{"proxy.istio.io/config":"proxyAdminPort: 99999\n"}},"spec":{"containers":[{"name":"istio-proxy"}]}`, 15000},
+		{`{},"spec":{"containers":[{"name":"istio-proxy","env":[{"name":"PROXY_CONFIG","value":"{\"proxyAdminPort\":15001}"}]}]}`, 15001},
+		{`{},"spec":{"containers":[{"name":"app"},{"name":"kuma-sidecar"}]}`, 9901},
+		{`{},"spec":{"containers":[{"name":"app"},{"name":"consul-dataplane"}]}`, 19000},
 		{`{"labels":{"gateway.envoyproxy.io/owning-gateway-name":"eg"}}`, 19000},
 	} {
 		p, err := parsePod([]byte(`{"metadata":` + c.meta + `}`))
-		if err != nil || adminPort(p) != c.want {
-			t.Errorf("%s: %d, %v", c.meta, adminPort(p), err)
+		if err != nil {
+			t.Errorf("%s: %v", c.meta, err)
+		} else if got := adminPort(p); got != c.want {
+			t.Errorf("%s: %d, want %d", c.meta, got, c.want)
 		}
 	}
 }
