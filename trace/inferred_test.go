@@ -219,16 +219,19 @@ func TestOneWhoMayReadANamespaceOnlyIsToldWhatIsInItAndNoLies(t *testing.T) {
 		{"by the address of a Service elsewhere", ingressHTTP, "simple", false, "simple", "http://10.96.190.18/hello", simple, "whose address it is could not be found out", nil},
 		{
 			"by a NodePort of a Service in kubectl's namespace", ingressHTTP, "istio-system", false, "istio-system", nodePort.url, "",
-			"NodePort 31373 is istio-system/istio-ingressgateway:http2, if 192.168.170.137 is a node (inferred)", []string{"istio-system/istio-ingressgateway-576c469c96-spndl"},
+			"NodePort 31373 is istio-system/istio-ingressgateway:http2, if 192.168.170.137 is a node (inferred)",
+			[]string{"istio-system/istio-ingressgateway-576c469c96-spndl"},
 		},
 		{"by a NodePort, and kubectl's namespace is another", ingressHTTP, "istio-system", false, "default", nodePort.url, "", "whose address it is could not be found out", nil},
 		{
 			"through a sidecar to Pods of the namespace of its cluster", bookinfo, "bookinfo", true, "", "http://productpage:9080/productpage", ratings,
-			"10.244.1.20:9080 is healthy", []string{"bookinfo/productpage-v1-6c8d9f7b54-p2wqd", "bookinfo/productpage-v1-6c8d9f7b54-z8kxm"},
+			"10.244.1.20:9080 is healthy",
+			[]string{"bookinfo/productpage-v1-6c8d9f7b54-p2wqd", "bookinfo/productpage-v1-6c8d9f7b54-z8kxm"},
 		},
 		{
 			"from a gateway in one namespace to Pods in another", bookinfo, "istio-system bookinfo", true, "istio-system", "http://198.51.100.20/productpage", "",
-			"10.244.1.20:9080 is healthy", []string{"istio-system/istio-ingressgateway-6d8b7c9f5-8c4vn", "bookinfo/productpage-v1-6c8d9f7b54-p2wqd"},
+			"10.244.1.20:9080 is healthy",
+			[]string{"istio-system/istio-ingressgateway-6d8b7c9f5-8c4vn", "bookinfo/productpage-v1-6c8d9f7b54-p2wqd"},
 		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
