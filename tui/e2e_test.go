@@ -1,6 +1,7 @@
 package tui
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -19,16 +20,32 @@ import (
 // The tests in this file drive real programs in a real terminal: tmux. They are
 // skipped where there is no tmux, unless HOPTRAIL_REQUIRE holds "tmux".
 
-// programs are built once for all tests.
+// patience is how long is waited for what must come. It guards against waiting
+// for ever and says nothing of how fast a machine is.
+const patience = 3 * time.Minute
+
+// programsDir is where programs are, "" before they are built.
+var programsDir string
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if programsDir != "" {
+		os.RemoveAll(programsDir)
+	}
+	os.Exit(code)
+}
+
+// programs are built once for all tests, without -trimpath: of their packages
+// most are then built already.
 var programs = sync.OnceValues(func() (map[string]string, error) {
-	dir, err := os.MkdirTemp("", "hoptrail-e2e-*")
-	if err != nil {
+	var err error
+	if programsDir, err = os.MkdirTemp("", "hoptrail-e2e-*"); err != nil {
 		return nil, err
 	}
 	out := map[string]string{}
 	for name, pkg := range map[string]string{"hoptrail": "../cmd/hoptrail", "replay": "./e2e/replay"} {
-		out[name] = filepath.Join(dir, name)
-		args := []string{"build", "-trimpath", "-o", out[name]}
+		out[name] = filepath.Join(programsDir, name)
+		args := []string{"build", "-o", out[name]}
 		if raceEnabled {
 			args = append(args, "-race")
 		}
@@ -41,10 +58,11 @@ var programs = sync.OnceValues(func() (map[string]string, error) {
 
 // term is one terminal: a shell in a tmux of its own.
 type term struct {
-	t    *testing.T
-	sock string
-	dir  string // the shell's
-	runs int
+	t     *testing.T
+	sock  string
+	dir   string // the shell's
+	shell string // its process id
+	runs  int
 }
 
 func needTmux(t *testing.T) {
@@ -82,6 +100,8 @@ func newTerm(t *testing.T, w, h int) *term {
 	x := &term{t: t, sock: filepath.Join(run, "s"), dir: t.TempDir()}
 	t.Cleanup(func() {
 		_ = exec.Command("tmux", "-S", x.sock, "kill-server").Run()
+		// What ran there may still write into its folder.
+		x.await("the end of what ran in the terminal", func() bool { return len(x.processes()) == 0 })
 		os.RemoveAll(run)
 		// With go test -race the programs are built so, too.
 		races, err := filepath.Glob(filepath.Join(x.dir, "race.*"))
@@ -103,25 +123,69 @@ func newTerm(t *testing.T, w, h int) *term {
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("tmux: %v\n%s", err, out)
 	}
+	x.shell = strings.TrimSpace(x.tmux("display-message", "-p", "#{pane_pid}"))
 	x.tmux("set-option", "-s", "set-clipboard", "on")
 	x.tmux("set-option", "-s", "escape-time", "20")
-	x.wait("ready>")
+	x.prompt()
 	return x
+}
+
+// statFields are the fields of a stat file of /proc from the state on, nil where
+// there is none (any more).
+func statFields(name string) []string {
+	data, err := os.ReadFile(name)
+	if err != nil {
+		return nil
+	}
+	return strings.Fields(string(data[bytes.LastIndexByte(data, ')')+1:]))
+}
+
+// processes are those of the terminal's session, where there is a /proc.
+func (x *term) processes() (ids []string) {
+	stats, err := filepath.Glob("/proc/[0-9]*/stat")
+	if err != nil {
+		x.t.Error(err)
+	}
+	for _, name := range stats {
+		if f := statFields(name); len(f) > 3 && f[3] == x.shell && f[0] != "Z" {
+			ids = append(ids, filepath.Base(filepath.Dir(name)))
+		}
+	}
+	return ids
+}
+
+// busy says whether a thread of the program in the foreground has something to
+// do, where there is a /proc.
+func (x *term) busy() bool {
+	shell := statFields("/proc/" + x.shell + "/stat")
+	if len(shell) < 6 {
+		return false
+	}
+	threads, err := filepath.Glob("/proc/" + shell[5] + "/task/*/stat")
+	if err != nil {
+		x.t.Error(err)
+	}
+	return slices.ContainsFunc(threads, func(name string) bool {
+		f := statFields(name)
+		return len(f) > 0 && f[0] == "R"
+	})
 }
 
 func (x *term) tmux(args ...string) string {
 	x.t.Helper()
 	out, err := exec.Command("tmux", append([]string{"-S", x.sock}, args...)...).CombinedOutput()
 	if err != nil {
-		x.t.Fatalf("tmux %q: %v\n%s\n%s", args, err, out, x.screen())
+		x.t.Fatalf("tmux %q: %v\n%s", args, err, out)
 	}
 	return string(out)
 }
 
-func (x *term) screen() string {
-	out, err := exec.Command("tmux", "-S", x.sock, "capture-pane", "-p").Output()
+// screen is what a person sees; args are more of capture-pane's.
+func (x *term) screen(args ...string) string {
+	x.t.Helper()
+	out, err := exec.Command("tmux", append([]string{"-S", x.sock, "capture-pane", "-p"}, args...)...).CombinedOutput()
 	if err != nil {
-		return "no screen: " + err.Error()
+		x.t.Fatalf("tmux capture-pane: %v\n%s", err, out)
 	}
 	return strings.TrimRight(string(out), "\n")
 }
@@ -145,35 +209,61 @@ func (x *term) gone(text string) string {
 	return x.until("no "+text, func(s string) bool { return !strings.Contains(s, text) })
 }
 
-func (x *term) until(what string, ok func(string) bool) string {
+func (x *term) until(what string, ok func(screen string) bool) string {
 	x.t.Helper()
-	deadline := time.Now().Add(30 * time.Second)
-	for {
-		s := x.screen()
-		if ok(s) {
-			return s
-		}
-		if time.Now().After(deadline) {
-			x.t.Fatalf("waited in vain for %s:\n%s", what, s)
-		}
-		time.Sleep(20 * time.Millisecond)
+	var s string
+	if !soon(func() bool { s = x.screen(); return ok(s) }) {
+		x.t.Fatalf("waited in vain for %s:\n%s", what, s)
+	}
+	return s
+}
+
+// await waits for what no screen shows.
+func (x *term) await(what string, ok func() bool) {
+	x.t.Helper()
+	if !soon(ok) {
+		x.t.Errorf("waited in vain for %s", what)
 	}
 }
 
-// settle is the screen when two looks at it are the same.
-func (x *term) settle() string {
-	x.t.Helper()
-	last := x.screen()
-	for range 200 {
-		time.Sleep(25 * time.Millisecond)
-		now := x.screen()
-		if now == last {
-			return now
+// soon asks again and again until ok says yes, and says whether it ever did.
+func soon(ok func() bool) bool {
+	for end := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
+		if ok() {
+			return true
 		}
-		last = now
+		if time.Now().After(end) {
+			return false
+		}
 	}
-	x.t.Fatalf("the screen does not settle:\n%s", last)
-	return ""
+}
+
+// prompt waits until the shell takes the next line.
+func (x *term) prompt() {
+	x.t.Helper()
+	x.until("the prompt", func(s string) bool { return strings.HasSuffix(s, "ready>") })
+}
+
+// settle is the screen when every key pressed before is handled and what came of
+// it is drawn: when the program has nothing to do, not even after the timers it
+// draws and ends an escape by have run out (17 and 50 ms), and several looks are
+// alike, with each of which tmux takes more of what was written. args are more
+// of capture-pane's.
+func (x *term) settle(args ...string) string {
+	x.t.Helper()
+	x.await("the program to rest", func() bool { return !x.busy() })
+	time.Sleep(80 * time.Millisecond)
+	x.await("the program to rest", func() bool { return !x.busy() })
+	last, alike := "", 0
+	x.until("the screen to settle", func(string) bool {
+		now := x.screen(args...)
+		if now != last {
+			last, alike = now, 0
+		}
+		alike++
+		return alike == 3
+	})
+	return last
 }
 
 // sh types a command line into the shell.
@@ -238,7 +328,7 @@ func (x *term) run(line string, status int, drive func()) {
 	if !strings.Contains(x.tmux("capture-pane", "-p", "-S", "-500"), above) {
 		x.t.Errorf("%s: what was on the screen before is gone:\n%s", line, s)
 	}
-	x.until("the prompt", func(s string) bool { return strings.HasSuffix(s, "ready>") })
+	x.prompt()
 	if after := x.state(); after != before {
 		x.t.Errorf("%s: the terminal was left as %s, was %s", line, after, before)
 	}
@@ -362,10 +452,7 @@ func TestTmuxEveryKeyIsPressed(t *testing.T) {
 					mark(b.ctx, k)
 					continue
 				}
-				x.press(k)
-				if k == "esc" {
-					time.Sleep(100 * time.Millisecond) // or it would begin a sequence with the next
-				}
+				x.press(k) // nothing after it before it has done something: an escape would begin a sequence
 				x.until(fmt.Sprintf("what %s (%s) does %s: %q", keyName(k), b.name, where, signs[where]), func(s string) bool {
 					for _, sign := range signs[where] {
 						if !strings.Contains(s, sign) {
@@ -389,11 +476,13 @@ func TestTmuxEveryKeyIsPressed(t *testing.T) {
 	x.wait("UNREACHABLE")
 	x.press("ctrl+z")
 	x.wait("Stopped")
+	x.prompt()
 	mark(ctxMain, "ctrl+z")
 	x.sh("fg")
 	x.wait("UNREACHABLE", "q quit")
 	x.press("Q")
 	x.wait("HOP 6  cluster", "VERDICT unreachable")
+	x.prompt()
 	mark(ctxMain, "Q")
 	x.run("$REPLAY $SAMPLES/fault.json", 130, func() {
 		x.wait("UNREACHABLE")
@@ -416,6 +505,7 @@ func TestTmuxSuspendAndResume(t *testing.T) {
 	x.wait("UNREACHABLE")
 	x.press("ctrl+z")
 	x.wait("Stopped")
+	x.prompt()
 	if s := x.state(); s != before {
 		t.Errorf("while suspended the terminal is %s, was %s", s, before)
 	}
@@ -425,6 +515,7 @@ func TestTmuxSuspendAndResume(t *testing.T) {
 	x.wait("[2 Evi")
 	x.press("q")
 	x.wait("VERDICT unreachable")
+	x.prompt()
 	if s := x.state(); s != before {
 		t.Errorf("the terminal was left as %s, was %s", s, before)
 	}
@@ -458,9 +549,11 @@ func TestTmuxCopyReachesTheClipboard(t *testing.T) {
 		x.wait("Fixes")
 		x.press("j", "enter")
 		x.wait("copied the fix")
-		if got := x.tmux("show-buffer"); got != "kubectl -n simple get pods --show-labels" {
-			t.Errorf("the clipboard holds %q", got)
-		}
+		// Saying so and giving it to the terminal are two things drawn.
+		x.await("the fix in the clipboard", func() bool {
+			got, err := exec.Command("tmux", "-S", x.sock, "show-buffer").Output()
+			return err == nil && string(got) == "kubectl -n simple get pods --show-labels"
+		})
 		x.tmux("delete-buffer")
 		x.press("q")
 	}

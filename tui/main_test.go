@@ -121,7 +121,7 @@ func (d *driver) run(first tea.Cmd, msgs ...tea.Msg) {
 	for _, m := range msgs {
 		handle(m)
 	}
-	limit := time.After(20 * time.Second)
+	limit := time.After(patience)
 	for pending > 0 {
 		select {
 		case msg := <-done:

@@ -49,44 +49,60 @@ func TestASignalAtAnyMomentEndsTheProgram(t *testing.T) {
 		t.Fatal(err)
 	}
 	signals := []os.Signal{syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP}
+	races := filepath.Join(t.TempDir(), "race")
 	for i := range 18 {
 		master, slave := openPTY(t, 100, 30)
 		cmd := exec.Command(bins["hoptrail"], "demo", "HT5002")
-		cmd.Env = append(os.Environ(), "TERM=xterm-256color", "LANG=C.UTF-8", "TMUX=")
+		cmd.Env = append(os.Environ(), "TERM=xterm-256color", "LANG=C.UTF-8", "TMUX=", "GORACE=log_path="+races)
 		cmd.Stdin, cmd.Stdout, cmd.Stderr = slave, slave, slave
 		cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
+		stuck := func(what string) *time.Timer {
+			return time.AfterFunc(patience, func() {
+				t.Errorf("%s did not %s", signals[i%3], what)
+				cmd.Process.Kill()
+			})
+		}
 		shown := make(chan bool)
-		drawn := shown
 		go func() {
+			defer master.Close()
 			var seen []byte
 			buf := make([]byte, 1<<16)
-			for {
-				n, err := master.Read(buf)
-				if seen = append(seen, buf[:n]...); drawn != nil && (err != nil || bytes.Contains(seen, []byte("quit"))) {
-					close(drawn)
-					drawn = nil
+			for drawn := false; ; {
+				n, err := master.Read(buf) // an error at the latest when both the program and this test have let the other end go
+				if seen = append(seen, buf[:n]...); !drawn && (err != nil || bytes.Contains(seen, []byte("quit"))) {
+					close(shown)
+					drawn = true
 				}
 				if err != nil {
 					return
 				}
 			}
 		}()
+		slave.Close() // the program has it
+		limit := stuck("come to be sent: nothing was drawn")
 		<-shown
-		time.Sleep(time.Duration(i*7%60) * time.Millisecond)
+		limit.Stop()
+		time.Sleep(time.Duration(i*7%60) * time.Millisecond) // any moment of the trace
 		if err := cmd.Process.Signal(signals[i%3]); err != nil {
 			t.Fatal(err)
 		}
-		ended := time.AfterFunc(20*time.Second, func() {
-			t.Errorf("%s did not end the program", signals[i%3])
-			cmd.Process.Kill()
-		})
-		cmd.Wait() // with the status of an interrupt, or of a trace that was quicker
-		ended.Stop()
-		master.Close()
-		slave.Close()
+		limit = stuck("end the program")
+		cmd.Wait()
+		limit.Stop()
+		if status := cmd.ProcessState.ExitCode(); status != 130 {
+			t.Errorf("%s ended the program with %v", signals[i%3], cmd.ProcessState)
+		}
+	}
+	found, err := filepath.Glob(races + ".*")
+	if err != nil || len(found) > 0 {
+		t.Errorf("data races: %q, %v", found, err)
+	}
+	for _, name := range found {
+		text, err := os.ReadFile(name)
+		t.Logf("%s, %v", text, err)
 	}
 }
 

@@ -9,7 +9,6 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 )
 
 // TestTmuxPictures compares the pictures of docs/screens with what the program
@@ -32,8 +31,9 @@ func TestTmuxPictures(t *testing.T) {
 				x.press(p.key)
 				x.wait(p.then)
 			}
-			styled := x.settled()
+			styled := clockOnScreen.ReplaceAllString(x.settle("-e"), "12:00:00Z")
 			x.press("ctrl+g", "q")
+			x.prompt()
 			got := svg(styled, p.w, p.h)
 			path := filepath.Join("..", "docs", "screens", p.name+".svg")
 			if *update {
@@ -57,23 +57,6 @@ func TestTmuxPictures(t *testing.T) {
 }
 
 var clockOnScreen = regexp.MustCompile(`\d\d:\d\d:\d\dZ`)
-
-// settled is the screen with its styles when it has stopped changing, the clock
-// at noon.
-func (x *term) settled() string {
-	x.t.Helper()
-	last := ""
-	for range 100 {
-		time.Sleep(150 * time.Millisecond)
-		now := x.tmux("capture-pane", "-p", "-e")
-		if now == last {
-			return clockOnScreen.ReplaceAllString(now, "12:00:00Z")
-		}
-		last = now
-	}
-	x.t.Fatal("the screen does not settle")
-	return ""
-}
 
 // The sixteen colours on a dark ground.
 var palette = map[int]string{

@@ -67,7 +67,7 @@ func TestHopsAppearAsTheyComplete(t *testing.T) {
 			case msg := <-msgs:
 				_, cmd := m.Update(msg)
 				start(cmd)
-			case <-time.After(10 * time.Second):
+			case <-time.After(patience):
 				t.Fatalf("waited in vain for: %s\n%s", what, d.screen())
 			}
 		}
