@@ -1,12 +1,14 @@
 package lab
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -14,10 +16,15 @@ import (
 
 // terminal is a shell in a tmux of its own.
 type terminal struct {
-	t    *testing.T
-	sock string
-	dir  string
+	t     *testing.T
+	sock  string
+	dir   string
+	shell string // its process id
 }
+
+// patience is how long a terminal is waited for. It guards against waiting for
+// ever and says nothing of how fast a machine is.
+const patience = 3 * time.Minute
 
 func newTerminal(t *testing.T, w, h int, env ...string) *terminal {
 	t.Helper()
@@ -34,6 +41,8 @@ func newTerminal(t *testing.T, w, h int, env ...string) *terminal {
 	x := &terminal{t: t, sock: filepath.Join(run, "s"), dir: t.TempDir()}
 	t.Cleanup(func() {
 		_ = exec.Command("tmux", "-S", x.sock, "kill-server").Run()
+		// What ran there may still write into its folder.
+		x.await("the end of what ran in the terminal", func() bool { return len(x.processes()) == 0 })
 		os.RemoveAll(run)
 		// With GOFLAGS=-race the program is built so, too.
 		races, err := filepath.Glob(filepath.Join(x.dir, "race.*"))
@@ -50,8 +59,50 @@ func newTerminal(t *testing.T, w, h int, env ...string) *terminal {
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("tmux: %v\n%s", err, out)
 	}
+	x.shell = strings.TrimSpace(x.tmux("display-message", "-p", "#{pane_pid}"))
 	x.wait("ready>")
 	return x
+}
+
+// statFields are the fields of a stat file of /proc from the state on, nil where
+// there is none (any more).
+func statFields(name string) []string {
+	data, err := os.ReadFile(name)
+	if err != nil {
+		return nil
+	}
+	return strings.Fields(string(data[bytes.LastIndexByte(data, ')')+1:]))
+}
+
+// processes are those of the terminal's session.
+func (x *terminal) processes() (ids []string) {
+	stats, err := filepath.Glob("/proc/[0-9]*/stat")
+	if err != nil {
+		x.t.Error(err)
+	}
+	for _, name := range stats {
+		if f := statFields(name); len(f) > 3 && f[3] == x.shell && f[0] != "Z" {
+			ids = append(ids, filepath.Base(filepath.Dir(name)))
+		}
+	}
+	return ids
+}
+
+// busy says whether a thread of the program in the foreground has something to
+// do.
+func (x *terminal) busy() bool {
+	shell := statFields("/proc/" + x.shell + "/stat")
+	if len(shell) < 6 {
+		return false
+	}
+	threads, err := filepath.Glob("/proc/" + shell[5] + "/task/*/stat")
+	if err != nil {
+		x.t.Error(err)
+	}
+	return slices.ContainsFunc(threads, func(name string) bool {
+		f := statFields(name)
+		return len(f) > 0 && f[0] == "R"
+	})
 }
 
 func (x *terminal) tmux(args ...string) string {
@@ -104,17 +155,50 @@ func (x *terminal) wait(texts ...string) string {
 
 func (x *terminal) until(what string, ok func(screen string) bool) string {
 	x.t.Helper()
-	deadline := time.Now().Add(60 * time.Second)
-	for {
-		s := x.screen()
-		if ok(s) {
-			return s
-		}
-		if time.Now().After(deadline) {
-			x.t.Fatalf("waited in vain for %s:\n%s", what, s)
-		}
-		time.Sleep(50 * time.Millisecond)
+	var s string
+	if !soon(func() bool { s = x.screen(); return ok(s) }) {
+		x.t.Fatalf("waited in vain for %s:\n%s", what, s)
 	}
+	return s
+}
+
+// await waits for what no screen shows.
+func (x *terminal) await(what string, ok func() bool) {
+	x.t.Helper()
+	if !soon(ok) {
+		x.t.Errorf("waited in vain for %s", what)
+	}
+}
+
+// soon asks again and again until ok says yes, and says whether it ever did.
+func soon(ok func() bool) bool {
+	for end := time.Now().Add(patience); ; time.Sleep(50 * time.Millisecond) {
+		if ok() {
+			return true
+		}
+		if time.Now().After(end) {
+			return false
+		}
+	}
+}
+
+// settle is the screen when every key pressed before is handled and what came of
+// it is drawn: when the program has nothing to do, not even after the timers it
+// draws and ends an escape by have run out (17 and 50 ms), and several looks are
+// alike, with each of which tmux takes more of what was written.
+func (x *terminal) settle() string {
+	x.t.Helper()
+	x.await("the program to rest", func() bool { return !x.busy() })
+	time.Sleep(80 * time.Millisecond)
+	x.await("the program to rest", func() bool { return !x.busy() })
+	last, alike := "", 0
+	return x.until("the screen to settle", func(now string) bool {
+		if now != last {
+			last, alike = now, 0
+		}
+		alike++
+		return alike == 3
+	})
 }
 
 // state is what a program may have left behind in the terminal.
@@ -131,6 +215,24 @@ func runOn(screen string) (n int) {
 		fmt.Sscan(m[1], &n)
 	}
 	return n
+}
+
+var newerRuns = regexp.MustCompile(`FROZEN (\d+) newer`)
+
+// newer is how many runs a frozen screen holds back.
+func newer(screen string) (n int) {
+	if m := newerRuns.FindStringSubmatch(screen); m != nil {
+		fmt.Sscan(m[1], &n)
+	}
+	return n
+}
+
+var elapsed = regexp.MustCompile(`\d\.\ds|\dm\d+s|CANCELLING`)
+
+// underWay says whether the header shows a trace under way.
+func underWay(screen string) bool {
+	header, _, _ := strings.Cut(screen, "\n")
+	return elapsed.MatchString(header)
 }
 
 // lineWith is the first line of a screen that holds text, "" for none.
@@ -159,11 +261,11 @@ func TestTheScreenFollowsAClusterThatBreaks(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var slices struct{ Items []object }
-	if err := json.Unmarshal(data, &slices); err != nil {
+	var list struct{ Items []object }
+	if err := json.Unmarshal(data, &list); err != nil {
 		t.Fatal(err)
 	}
-	for _, s := range slices.Items {
+	for _, s := range list.Items {
 		if str(s, "metadata", "labels", "kubernetes.io/service-name") == "istio-ingressgateway" {
 			slice = s
 		}
@@ -185,13 +287,38 @@ func TestTheScreenFollowsAClusterThatBreaks(t *testing.T) {
 	x.sh("clear; stty -g > before; echo above the program")
 	x.wait("above the program\nready>")
 	before := x.state()
-	x.sh(strings.Join(command(t, l, "", target), " ") + `; echo "status $?"; stty -g > after`)
-	s := x.wait("✓ REACHABLE", " #1 ", "q quit")
+	// What hangs must not end by itself.
+	x.sh(strings.Join(command(t, l, "", target, "--request-timeout", "10m"), " ") + `; echo "status $?"; stty -g > after`)
+	x.wait("✓ REACHABLE", " #1 ", "q quit")
 	if st := x.state(); !strings.Contains(st, "alternate=1") {
 		t.Errorf("not on the alternate screen: %s", st)
 	}
-	if !strings.Contains(lineWith(s, "node "), "OK") {
+	if s := x.settle(); !strings.Contains(lineWith(s, "node "), "OK") {
 		t.Errorf("the node hop is not OK:\n%s", s)
+	}
+
+	// still freezes the screen and waits until no run is under way: from then on
+	// there are no more.
+	still := func() string {
+		t.Helper()
+		x.press("Space")
+		x.until("a frozen screen and no trace under way", func(s string) bool { return strings.Contains(s, "FROZEN") && !underWay(s) })
+		return x.settle()
+	}
+	// back steps from run to run of a frozen screen to the latest that is looked for.
+	back := func(what string, ok func(screen string) bool) string {
+		t.Helper()
+		for s := x.settle(); ; s = x.settle() {
+			if ok(s) {
+				return s
+			}
+			n := runOn(s)
+			if n <= 1 {
+				t.Fatalf("no run is %s:\n%s", what, s)
+			}
+			x.press("[")
+			x.wait(fmt.Sprintf(" #%d ", n-1))
+		}
 	}
 
 	// Live: runs come by themselves, one after the other, the selection stays.
@@ -201,12 +328,13 @@ func TestTheScreenFollowsAClusterThatBreaks(t *testing.T) {
 	x.wait("LIVE 5s")
 	last := 1
 	x.until("run 3", func(s string) bool {
-		n := runOn(s)
-		if n > last+1 {
-			t.Errorf("run %d came after run %d", n, last)
+		if n := runOn(s); n > 0 {
+			if n < last {
+				t.Errorf("run %d came after run %d", n, last)
+			}
+			last = n
 		}
-		last = max(last, n)
-		return n >= 3
+		return last >= 3
 	})
 	x.wait("▸ ✓  3 node ")
 
@@ -215,26 +343,26 @@ func TestTheScreenFollowsAClusterThatBreaks(t *testing.T) {
 	if err := l.WaitRules(t.Context(), "baihl-master", "istio-system/istio-ingressgateway:http2 has no endpoints"); err != nil {
 		t.Fatal(err)
 	}
-	s = x.wait("✗ UNREACHABLE", "changed since")
+	x.wait("✗ UNREACHABLE")
+	s := still() // the next run differs from this one in nothing
+	newest := runOn(s) + newer(s)
+	s = back("the one that found the node failing", func(s string) bool {
+		return strings.Contains(s, "✗ UNREACHABLE") && strings.Contains(s, "changed since") && strings.Contains(lineWith(s, "▸ ✗ 3 node "), "~ FAIL")
+	})
 	broken := regexp.MustCompile(`was OK at \d\d:\d\d:\d\dZ \(#\d+\)`)
 	if !broken.MatchString(s) {
 		t.Errorf("no hop says what it was before:\n%s", s)
 	}
-	if m := lineWith(s, "▸ ✗ 3 node "); !strings.Contains(m, "~ FAIL") {
-		t.Errorf("the failing hop is not selected and marked as changed: %q\n%s", m, s)
-	}
 
 	// Frozen: nothing moves, though the cluster is mended; history can be stepped.
-	x.press("Space")
-	s = x.wait("FROZEN")
 	frozen := runOn(s)
 	put(slice["endpoints"])
 	if err := l.WaitRules(t.Context(), "baihl-master", "!istio-system/istio-ingressgateway:http2 has no endpoints"); err != nil {
 		t.Fatal(err)
 	}
-	time.Sleep(6 * time.Second)
-	if s = x.screen(); runOn(s) != frozen || !strings.Contains(s, "UNREACHABLE") {
-		t.Errorf("a frozen screen moved from run %d:\n%s", frozen, s)
+	time.Sleep(6 * time.Second) // longer than the interval of live mode
+	if s = x.settle(); runOn(s) != frozen || frozen+newer(s) != newest || !strings.Contains(s, "UNREACHABLE") {
+		t.Errorf("a frozen screen moved from run %d of %d:\n%s", frozen, newest, s)
 	}
 	x.press("[")
 	x.wait(fmt.Sprintf(" #%d ", frozen-1))
@@ -248,41 +376,44 @@ func TestTheScreenFollowsAClusterThatBreaks(t *testing.T) {
 	x.wait("Runs", "REACHABLE", "UNREACHABLE")
 	x.press("C-g")
 	x.press("Space")
-	s = x.wait("LIVE 5s", "✓ REACHABLE", "was FAIL at")
-	if n := runOn(s); n != frozen+1 {
-		t.Errorf("run %d follows the frozen %d", n, frozen)
+	x.until("a run of the mended cluster", func(s string) bool {
+		return runOn(s) > newest && strings.Contains(s, "LIVE 5s") && strings.Contains(s, "✓ REACHABLE")
+	})
+	still()
+	s = back(fmt.Sprintf("the one after %d", newest), func(s string) bool { return runOn(s) == newest+1 })
+	if !strings.Contains(s, "✓ REACHABLE") || !strings.Contains(s, "was FAIL at") {
+		t.Errorf("the first run of the mended cluster:\n%s", s)
 	}
-	x.press("L")
-	x.wait("!LIVE")
+	x.press("Space", "L")
+	x.until("the end of live mode and of its last run", func(s string) bool {
+		return !strings.Contains(s, "LIVE") && !strings.Contains(s, "FROZEN") && strings.Contains(s, "live is off") && !underWay(s)
+	})
 
 	// The access logs grow; of two lines one is of the traced request.
 	x.press("F")
 	x.wait("FOLLOW", "[4 Logs")
-	for deadline := time.Now().Add(30 * time.Second); ; {
+	var wrote time.Time
+	var stamps []string
+	x.until("two followed lines, the traced one of them marked", func(s string) bool {
 		// Following begins when the log is open; what is written before is read, too.
-		stamp := time.Now().UTC().Format("2006-01-02T15:04:05.000Z")
-		for _, line := range []string{
-			`[` + stamp + `] "GET /simple/httpserver HTTP/1.1" 200 - via_upstream - "-" 0 312 4 3 "10.10.0.0" "curl/7.79.1" "11111111-3cba-98d6-b51f-4b0ea5311294" "simple.baihl.io" "10.10.1.13:80" outbound|80||simple.simple.svc.cluster.local 10.10.1.4:55000 10.10.1.4:8080 10.10.0.0:47110 - -`,
-			`[` + stamp + `] "GET /nobody-asked HTTP/1.1" 404 NR route_not_found - "-" 0 0 0 - "10.10.0.0" "curl/7.79.1" "22222222-3cba-98d6-b51f-4b0ea5311294" "other.example" "-" - - 10.10.1.4:8080 10.10.0.0:47111 - -`,
-		} {
-			if err := l.AppendLog(gateway, line); err != nil {
-				t.Fatal(err)
+		if time.Since(wrote) > time.Second {
+			wrote = time.Now()
+			stamp := wrote.UTC().Format("2006-01-02T15:04:05.000Z")
+			stamps = append(stamps, stamp[11:23])
+			for _, line := range []string{
+				`[` + stamp + `] "GET /simple/httpserver HTTP/1.1" 200 - via_upstream - "-" 0 312 4 3 "10.10.0.0" "curl/7.79.1" "11111111-3cba-98d6-b51f-4b0ea5311294" "simple.baihl.io" "10.10.1.13:80" outbound|80||simple.simple.svc.cluster.local 10.10.1.4:55000 10.10.1.4:8080 10.10.0.0:47110 - -`,
+				`[` + stamp + `] "GET /nobody-asked HTTP/1.1" 404 NR route_not_found - "-" 0 0 0 - "10.10.0.0" "curl/7.79.1" "22222222-3cba-98d6-b51f-4b0ea5311294" "other.example" "-" - - 10.10.1.4:8080 10.10.0.0:47111 - -`,
+			} {
+				if err := l.AppendLog(gateway, line); err != nil {
+					t.Fatal(err)
+				}
 			}
 		}
-		time.Sleep(time.Second)
-		s = x.screen()
 		other := lineWith(s, "/nobody-asked")
-		traced := lineWith(s, "* "+stamp[11:23])
-		if traced != "" && other != "" {
-			if !strings.Contains(traced, "/simple/httpserver") || strings.Contains(other, "* ") {
-				t.Errorf("the wrong line is marked:\n%s", s)
-			}
-			break
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("no followed line is on the screen:\n%s", s)
-		}
-	}
+		return other != "" && !strings.Contains(other, "* ") && slices.ContainsFunc(stamps, func(stamp string) bool {
+			return strings.Contains(lineWith(s, "* "+stamp), "/simple/httpserver")
+		})
+	})
 
 	// A trace on demand while the logs are followed.
 	n := runOn(x.screen())
