@@ -38,7 +38,7 @@ func (c clipboard) copy(ctx context.Context, text string) copied {
 	if run == nil {
 		run = runProgram
 	}
-	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	if c.env["TMUX"] != "" {
 		// -w also sends it on to the clipboard of the outer terminal (from 3.2 on).

@@ -521,6 +521,32 @@ func TestTmuxSuspendAndResume(t *testing.T) {
 	}
 }
 
+// A trace that is under way when the program is suspended goes on when it is
+// resumed, on a screen that has another size by then, as often as one likes.
+func TestTmuxSuspendedWhileTracing(t *testing.T) {
+	x := newTerm(t, 100, 30)
+	before := x.state()
+	x.sh("$REPLAY -delay 300ms $SAMPLES/fault.json")
+	x.wait("Path  ", "q quit")
+	for i, size := range [][2]int{{80, 24}, {120, 40}, {60, 20}, {100, 30}} {
+		x.press("ctrl+z")
+		x.until("the shell", func(s string) bool { return strings.Contains(s, "Stopped") && strings.HasSuffix(s, "ready>") })
+		if s := x.state(); s != before {
+			t.Errorf("while suspended the terminal is %s, was %s", s, before)
+		}
+		x.tmux("resize-window", "-x", fmt.Sprint(size[0]), "-y", fmt.Sprint(size[1]))
+		x.sh("clear; fg")
+		x.wait("UNREACHABLE", fmt.Sprintf(" #%d ", i+1))
+		x.press("r")
+	}
+	x.press("q")
+	x.wait("VERDICT unreachable")
+	x.prompt()
+	if s := x.state(); s != before {
+		t.Errorf("the terminal was left as %s, was %s", s, before)
+	}
+}
+
 func TestTmuxResizeAtAnyTime(t *testing.T) {
 	x := newTerm(t, 120, 40)
 	x.run("$REPLAY $SAMPLES/branches.json", 0, func() {

@@ -84,8 +84,7 @@ func Run(ctx context.Context, s Session, in io.Reader, out io.Writer, env []stri
 	defer cancel()
 	// A signal, or the end of the caller's context, asks Bubble Tea to quit. Its
 	// own handling of signals waits for its loop to take them, for ever if a
-	// context ends the loop first; a hangup it leaves to end the program at once;
-	// and a context ends it without waiting for who reads the keys.
+	// context ends the loop first; and a hangup it leaves to end the program at once.
 	ends := []os.Signal{os.Interrupt, syscall.SIGTERM}
 	if !signal.Ignored(syscall.SIGHUP) { // as under nohup
 		ends = append(ends, syscall.SIGHUP)
@@ -93,18 +92,12 @@ func Run(ctx context.Context, s Session, in io.Reader, out io.Writer, env []stri
 	ctx, stop := signal.NotifyContext(ctx, ends...)
 	defer stop()
 	m := newModel(ctx, s, newEnvironment(env))
-	opts := []tea.ProgramOption{
-		tea.WithoutSignalHandler(), tea.WithInput(in), tea.WithOutput(out), tea.WithEnvironment(env),
-	}
+	opts := []tea.ProgramOption{tea.WithOutput(out), tea.WithEnvironment(env)}
 	if m.noColor {
 		opts = append(opts, tea.WithColorProfile(colorprofile.ASCII))
 	}
 	guarded := &guard{Model: m}
-	program := tea.NewProgram(guarded, opts...)
-	guarded.quit = program.Quit
-	asked := context.AfterFunc(ctx, program.Quit)
-	_, err := program.Run()
-	asked()
+	err := guarded.run(ctx, in, opts, suspend)
 	ended := ctx.Err() != nil
 	cancel()
 	r := m.report()
