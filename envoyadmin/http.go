@@ -313,9 +313,14 @@ func (r *run) routed(w *way, b *chainBody, e *routeEntry, choice route.HostChoic
 			}
 			step.Owner = routeOwners(o.Route, w.out.RouteConfig)
 			w.out.Extra.RouteMatch = o.Match
+		} else {
+			step.Object = d.object(h.from, h.to) // what it has instead
 		}
-	} else if choice.Why != "" {
-		step.Why = joinWords(choice.Why, "")
+	} else {
+		step.Object = d.object(e.from, e.to)
+		if choice.Why != "" {
+			step.Why = joinWords(choice.Why, "")
+		}
 	}
 	if bad := d.rejected(&e.entry); bad != "" {
 		step.State, step.Why = StateWarn, joinWords(step.Why, bad)

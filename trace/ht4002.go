@@ -23,6 +23,11 @@ func ht4002(q *inquiry) {
 		if len(fix) == 0 {
 			fix = append(fix, "add a match for this request to "+q.virtualServicesNamed(n, o.VirtualHost))
 		}
-		q.report(n, detail, fix...)
+		f := q.report(n, detail, fix...)
+		for _, vs := range q.virtualServicesFor(hostOf(n.facts.flow)) {
+			if n.facts.pod != nil && q.bindsTo(vs, n.facts.pod) {
+				q.written(f, &vs.Meta, "http", "match")
+			}
+		}
 	}, KindRoute)
 }

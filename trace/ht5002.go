@@ -62,6 +62,7 @@ func ht5002(q *inquiry) {
 				fix = append(fix, fmt.Sprintf("kubectl -n %s get endpointslices -l kubernetes.io/service-name=%s", svc.Namespace, svc.Name))
 			}
 			q.proof(f, Config, Query{Area: AreaCluster, File: "services", Select: Selector{Namespace: svc.Namespace, Name: svc.Name}}, excerptOf(svc.Raw, "selector"), "selector")
+			n.hop.config("Service", svc.Namespace+"/"+svc.Name, "services", svc.Raw)
 			q.quoteSlices(f, s)
 			if s.port != nil {
 				q.quoteNoEndpoints(f, s)
