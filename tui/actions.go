@@ -171,7 +171,7 @@ func (m *model) toggleASCII() {
 func (m *model) startEdit(what editing, text string) {
 	m.editing = what
 	m.search = *newInput(text)
-	if what == editSearch {
+	if what == editSearch && m.page() == nil {
 		m.foundPath = !m.inDetail()
 		m.foundLog = !m.foundPath && m.tab == tabLogs
 	}
@@ -601,54 +601,50 @@ func (m *model) copyItem() tea.Cmd {
 
 func (m *model) openCopy() tea.Cmd {
 	l := &list{name: "copy", title: "Copy"}
-	add := func(what, text string) {
+	add := func(what, about, text string) {
 		if strings.TrimSpace(text) == "" {
 			return
 		}
-		first, _, more := strings.Cut(text, "\n")
-		first = clean(first)
-		if more {
-			first += " " + m.g.ellipsis
-		}
 		l.items = append(l.items, item{
-			spans: []span{{pad(what, 22, m.g.ellipsis), 0}, {first, m.th.dim}}, copy: text,
+			spans: []span{{pad(what, 24, m.g.ellipsis) + "  ", 0}, {clean(about), m.th.dim}}, copy: text,
 			run: func(m *model) tea.Cmd { return m.copyText(what, text) },
 		})
 	}
 	h := m.hop()
 	if m.inDetail() && m.tab == tabLogs && m.log.len() > 0 {
-		add("access log line", m.log.at(min(m.tabs[tabLogs].cur, m.log.len()-1)).line.Raw)
+		raw := m.log.at(min(m.tabs[tabLogs].cur, m.log.len()-1)).line.Raw
+		add("access log line", raw, raw)
 	} else if m.inDetail() && m.tab != tabLogs && m.tabs[m.tab].cur < len(m.rows) {
 		r := m.rows[m.tabs[m.tab].cur]
 		text := r.copy
 		if text == "" {
 			text = strings.TrimSpace(r.text())
 		}
-		add("this line", text)
+		add("this line", text, text)
 	}
 	if h != nil {
-		add("name", hopName(h))
+		add("name", hopName(h), hopName(h))
 		if h.Out != nil {
-			add("destination", h.Out.Dst)
+			add("destination", h.Out.Dst, h.Out.Dst)
 		}
-		add("what it decided", h.Summary)
+		add("what it decided", h.Summary, h.Summary)
 		for _, e := range h.Evidence {
-			add("command", e.Command)
+			add("command", e.Command, e.Command)
 		}
 		for _, i := range m.view.findings[h.ID] {
 			for _, fix := range m.view.r.Findings[i].Fix {
-				add("fix", fix)
+				add("fix", fix, fix)
 			}
 		}
 		for _, e := range h.Evidence {
-			add("evidence "+e.ID, e.Excerpt)
+			add("evidence "+clean(e.ID), e.Source+", "+counted(strings.Count(e.Excerpt, "\n")+1, "line"), e.Excerpt)
 		}
 		for _, c := range h.Config {
-			add(clean(c.Kind)+" "+clean(c.Name), strings.Join(yamlLines(c.Object, maxConfigLines), "\n"))
+			add("configuration", c.Kind+" "+c.Name, strings.Join(yamlLines(c.Object, maxConfigLines), "\n"))
 		}
 	}
 	if curl := curlCommand(m.shownTarget(m.target)); curl != "" {
-		add("request as curl", curl)
+		add("request as curl", curl, curl)
 	}
 	if render, view := m.s.Render, m.view; render != nil && noReport(m) == "" {
 		ctx := m.ctx

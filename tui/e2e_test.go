@@ -385,7 +385,7 @@ func TestTmuxEveryKeyIsPressed(t *testing.T) {
 		"Looking/tab summary": {"2"}, "Looking/logs of all hops": {"4"}, "Looking/filter lines": {"4"}, "Asking/earlier run": {"]"},
 		"ways/all ways": {"ctrl+g", "b"}, "ways/compare": {"j"},
 		"list/up": {"j"}, "list/first": {"j"}, "list/page up": {"G"},
-		"page/up": {"j"}, "page/first": {"j"}, "page/page up": {"G"},
+		"page/next match": {"/", "h", "enter"}, "page/previous match": {"/", "h", "enter"}, "page/up": {"j"}, "page/first": {"j"}, "page/page up": {"G"},
 		"form/previous field": {"tab"}, "form/next known value": {"tab"}, "form/previous known value": {"tab"},
 		"palette/up": {"down"},
 	}
@@ -399,6 +399,7 @@ func TestTmuxEveryKeyIsPressed(t *testing.T) {
 		"Taking it away/copy": {"─ Copy"}, "Taking it away/export": {"─ Export"}, "Taking it away/privacy": {"PRIVACY", "ip-"},
 		"The screen/palette": {"─ Do "}, "The screen/help": {"─ Keys"}, "The screen/theme": {"theme"},
 		"ways/compare": {"─ Compare"}, "ways/all ways": {"All ways"}, "list/choose": {"copied "}, "list/copy": {"copied "}, "page/copy": {"copied "},
+		"page/find": {" /"}, "page/next match": {"match 2 of"}, "page/previous match": {"match "},
 		"form/ask": {"Path ", "[1 "},
 	}
 	// What is to be pressed once more to undo it.

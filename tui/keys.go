@@ -29,7 +29,7 @@ var contextTitles = []struct {
 }{
 	{ctxMain, "On the screen", ""},
 	{ctxWays, "Choosing a way", "In the lists of branches and of all ways, besides the keys of a list."},
-	{ctxList, "In a list", "A digit chooses that entry."},
+	{ctxList, "In a list", "Every entry has a number. A digit chooses that entry; of ten and more, the digits go there and Enter chooses."},
 	{ctxPage, "On a page", "Help, an access log line, a comparison, what was read."},
 	{ctxForm, "Editing the question", ""},
 	{ctxPalette, "In the palette", "Typing narrows the choice; a number goes to that hop, a code to its finding."},
@@ -224,7 +224,7 @@ func keyTable() []binding {
 		},
 		{
 			ctx: ctxMain, group: look, keys: []string{"/"}, name: "find", short: "find",
-			help: "find text in the pane that has the focus", run: do(func(m *model) { m.startEdit(editSearch, m.query) }), off: noPath,
+			help: "find text in the pane that has the focus", run: do(func(m *model) { m.startEdit(editSearch, "") }), off: noPath,
 		},
 		{
 			ctx: ctxMain, group: look, keys: []string{"b"}, name: "branches", short: "branches",
@@ -460,6 +460,18 @@ func keyTable() []binding {
 			help: "a page up", run: do(func(m *model) { m.moveTop(-max(1, m.h-6)) }),
 		},
 		{
+			ctx: ctxPage, keys: []string{"/"}, name: "find", short: "find",
+			help: "find text on the page", run: do(func(m *model) { m.startEdit(editSearch, "") }),
+		},
+		{
+			ctx: ctxPage, keys: []string{"n"}, name: "next match",
+			help: "next match", run: do(func(m *model) { m.page().goFound(m, 1) }), off: noPageSearch,
+		},
+		{
+			ctx: ctxPage, keys: []string{"N"}, name: "previous match",
+			help: "previous match", run: do(func(m *model) { m.page().goFound(m, -1) }), off: noPageSearch,
+		},
+		{
 			ctx: ctxPage, keys: []string{"c"}, name: "copy", short: "copy",
 			help: "copy the line", run: (*model).copyItem,
 		},
@@ -512,7 +524,7 @@ func keyTable() []binding {
 
 		{
 			ctx: ctxLine, keys: []string{"enter"}, name: "done", short: "done",
-			help: "keep the search, or set the filter",
+			help: "keep the search (with nothing typed the one before), or set the filter",
 		},
 		{ctx: ctxLine, keys: []string{"down"}, name: "next match", help: "next match"},
 		{ctx: ctxLine, keys: []string{"up"}, name: "previous match", help: "previous match"},
@@ -542,6 +554,13 @@ func busy(m *model) string {
 func notLive(m *model) string {
 	if !m.s.Live && !m.live { // what --every began can be ended
 		return "a snapshot does not change"
+	}
+	return ""
+}
+
+func noPageSearch(m *model) string {
+	if p := m.page(); p == nil || p.query == "" {
+		return "nothing is looked for; / finds"
 	}
 	return ""
 }

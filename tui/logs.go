@@ -19,6 +19,7 @@ type logRow struct {
 	proxy    string
 	line     *trace.LogLine
 	followed bool
+	ended    bool        // no line, but the end of the proxy's log
 	hopID    string      // of followed lines, in the report of when they came
 	hopKey   string      // of followed lines: what that hop is called in every run
 	raw      *FollowLine // of followed lines: before masking

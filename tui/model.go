@@ -117,7 +117,11 @@ type model struct {
 	filter    string
 	logGen    int
 	following context.CancelFunc
+	followCtx context.Context
 	followGen int
+	tails     map[string]bool // Pods whose logs are followed
+	followers int             // calls of Session.Follow under way
+	waiting   bool            // for the next trace: a log ended by itself
 	followed  []logRow
 	dropped   int
 	reported  map[lineID]bool // the lines of the report, while lines are followed
@@ -186,6 +190,7 @@ type (
 		rows   []logRow
 		masked bool
 		more   chan FollowLine // nil for lines masked again
+		end    chan error
 	}
 	followEndMsg struct {
 		gen int
@@ -268,7 +273,7 @@ func (m *model) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 		m.note = ""
 		return m, m.press(msg.String(), msg.Text)
 	case tea.PasteMsg:
-		m.paste(msg.Content)
+		return m, m.paste(msg.Content)
 	case tea.MouseMsg:
 		return m, m.mouse(msg)
 	case eventsMsg:
@@ -295,12 +300,7 @@ func (m *model) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 		return m, m.followLines(msg)
 	case followEndMsg:
 		if msg.gen == m.followGen && m.following != nil {
-			m.following = nil
-			if msg.err != nil && !errors.Is(msg.err, context.Canceled) {
-				m.say(trace.Fail, "following stopped: %v", msg.err)
-			} else {
-				m.say(trace.Skipped, "following ended")
-			}
+			m.followEnded(msg.err)
 		}
 	case remaskedMsg:
 		if msg.gen == m.followGen && msg.masked == m.privacy {
@@ -320,7 +320,7 @@ func (m *model) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 		}
 	case copiedMsg:
 		if msg.err != nil {
-			m.say(trace.Fail, "copy failed: %v", msg.err)
+			m.say(trace.Fail, "copy failed: %s", strings.TrimPrefix(msg.err.Error(), "copy: "))
 			break
 		}
 		m.say(trace.OK, "copied %s (%d bytes) to %s", msg.what, msg.n, msg.how)
@@ -329,7 +329,7 @@ func (m *model) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 		}
 	case exportedMsg:
 		if msg.err != nil {
-			m.say(trace.Fail, "export of %s failed: %v", msg.kind, msg.err)
+			m.say(trace.Fail, "export of %s failed: %s", msg.kind, strings.TrimPrefix(msg.err.Error(), "export: "))
 		} else {
 			m.say(trace.OK, "wrote %s to %s", msg.kind, msg.path)
 		}
@@ -584,6 +584,7 @@ func (m *model) traced(msg tracedMsg) tea.Cmd {
 		m.shown = len(m.runs) - 1
 		cmds = append(cmds, m.show())
 	}
+	cmds = append(cmds, m.followNew(r.raw))
 	if m.live && !m.frozen {
 		cmds = append(cmds, m.schedule())
 	}
@@ -928,7 +929,12 @@ func (m *model) followLines(msg followMsg) tea.Cmd {
 	}
 	var cmds []tea.Cmd
 	if msg.more != nil {
-		cmds = append(cmds, waitLines(msg.gen, msg.more, m.mask()))
+		for i := range msg.lines {
+			if msg.lines[i].Ended {
+				m.tailEnded(&msg.lines[i])
+			}
+		}
+		cmds = append(cmds, waitLines(msg.gen, msg.more, msg.end, m.mask()))
 	}
 	if msg.masked != m.privacy {
 		mask, lines, gen := m.mask(), msg.lines, msg.gen
@@ -958,12 +964,13 @@ func (m *model) followLines(msg followMsg) tea.Cmd {
 	return tea.Batch(cmds...)
 }
 
-// waitLines waits for followed lines and takes what has gathered.
-func waitLines(gen int, ch chan FollowLine, mask *privacy.Masker) tea.Cmd {
+// waitLines waits for followed lines and takes what has gathered; behind the last
+// of them it tells how following ended.
+func waitLines(gen int, ch chan FollowLine, end chan error, mask *privacy.Masker) tea.Cmd {
 	return func() tea.Msg {
 		l, ok := <-ch
 		if !ok {
-			return nil
+			return followEndMsg{gen, <-end}
 		}
 		batch := []FollowLine{l}
 		for len(batch) < 2048 {
@@ -977,7 +984,7 @@ func waitLines(gen int, ch chan FollowLine, mask *privacy.Masker) tea.Cmd {
 			}
 			break
 		}
-		return followMsg{gen: gen, lines: batch, rows: lineRows(batch, mask), masked: mask != nil, more: ch}
+		return followMsg{gen: gen, lines: batch, rows: lineRows(batch, mask), masked: mask != nil, more: ch, end: end}
 	}
 }
 
@@ -991,16 +998,23 @@ func lineRows(lines []FollowLine, mask *privacy.Masker) []logRow {
 }
 
 func followedRow(f *FollowLine, mask *privacy.Masker) logRow {
-	l := privacy.SecretsLine(f.Line)
+	line := f.Line
+	if f.Ended {
+		line = trace.LogLine{At: f.Line.At, Raw: "the log of " + f.Proxy + " ended"}
+		if f.Err != nil {
+			line.Raw += ": " + f.Err.Error()
+		}
+	}
+	l := privacy.SecretsLine(line)
 	if mask != nil {
-		l = mask.Line(f.Line)
+		l = mask.Line(line)
 	}
 	proxy := f.Proxy
 	if mask != nil {
 		proxy = mask.Text(proxy)
 	}
 	row := newLogRow(&l, -1, proxy)
-	row.followed, row.hopID, row.raw = true, f.Hop, f
+	row.followed, row.ended, row.hopID, row.raw = true, f.Ended, f.Hop, f
 	return row
 }
 
@@ -1013,33 +1027,88 @@ func (m *model) toggleFollow() tea.Cmd {
 		m.say(trace.Skipped, "following stopped; %s kept", counted(len(m.followed), "line"))
 		return nil
 	}
-	r := m.current()
-	ctx, cancel := context.WithCancel(m.ctx)
-	m.following = cancel
+	m.followCtx, m.following = context.WithCancel(m.ctx)
 	m.followGen++
-	gen := m.followGen
+	m.followers, m.tails, m.waiting = 0, map[string]bool{}, false
 	m.tab, m.logAll, m.stick = tabLogs, true, true
 	if m.lay.detail.empty() {
 		m.detailFocus = true
 	}
-	ch := make(chan FollowLine, 4096)
-	follow, raw := m.s.Follow, r.raw
+	follow := m.follow(m.current().raw)
+	cmd := m.rebuildLog()
+	m.tabs[tabLogs].cur = max(0, m.log.len()-1)
+	return tea.Batch(cmd, follow)
+}
+
+// follow reads the logs of the proxies on the path of r.
+func (m *model) follow(r *trace.Report) tea.Cmd {
+	for _, pod := range proxiesOf(r) {
+		m.tails[pod] = true
+	}
+	m.followers++
+	m.waiting = false
+	ctx, gen, follow := m.followCtx, m.followGen, m.s.Follow
+	ch, end := make(chan FollowLine, 4096), make(chan error, 1)
 	work := func() tea.Msg {
 		_, err := safely(func() (*trace.Report, error) {
-			return nil, follow(ctx, raw, func(l FollowLine) {
+			return nil, follow(ctx, r, func(l FollowLine) {
 				select {
 				case ch <- l:
 				case <-ctx.Done():
 				}
 			})
 		})
+		end <- err
 		close(ch)
-		cancel()
-		return followEndMsg{gen, err}
+		return nil
 	}
-	cmd := m.rebuildLog()
-	m.tabs[tabLogs].cur = max(0, m.log.len()-1)
-	return tea.Batch(cmd, work, waitLines(gen, ch, m.mask()))
+	return tea.Batch(work, waitLines(gen, ch, end, m.mask()))
+}
+
+// followNew reads the logs of Pods that came with r, too.
+func (m *model) followNew(r *trace.Report) tea.Cmd {
+	if m.following == nil || r == nil || !slices.ContainsFunc(proxiesOf(r), func(pod string) bool { return !m.tails[pod] }) {
+		return nil
+	}
+	return m.follow(r)
+}
+
+// proxiesOf are the Pods of r that write access logs.
+func proxiesOf(r *trace.Report) []string {
+	var out []string
+	for i := range r.Hops {
+		if h := &r.Hops[i]; h.Kind == trace.KindPod && h.Detail.Pod != "" && h.Detail.Role != "" && h.Detail.Role != "plain" {
+			out = append(out, h.Detail.Pod)
+		}
+	}
+	return out
+}
+
+// tailEnded takes note of the end of one log. Where it ended by itself the next
+// trace that finds the Pod follows it again.
+func (m *model) tailEnded(f *FollowLine) {
+	if f.Err == nil {
+		delete(m.tails, f.Proxy)
+		m.waiting = true
+		m.say(trace.Warn, "the log of %s ended; the next trace that finds it, or its successor, follows that", f.Proxy)
+		return
+	}
+	m.say(trace.Warn, "the log of %s ended: %v", f.Proxy, f.Err)
+}
+
+// followEnded takes note of the end of one call of Session.Follow; with the last
+// of them following ends.
+func (m *model) followEnded(err error) {
+	if m.followers--; m.followers > 0 || err == nil && m.waiting {
+		return
+	}
+	m.following()
+	m.following = nil
+	if err != nil && !errors.Is(err, context.Canceled) {
+		m.say(trace.Fail, "following stopped: %v", err)
+	} else {
+		m.say(trace.Skipped, "following ended")
+	}
 }
 
 // togglePrivacy masks, or unmasks, everything at once.
@@ -1077,7 +1146,9 @@ func (m *model) togglePrivacy() tea.Cmd {
 func (m *model) edit(key, text string) tea.Cmd {
 	switch key {
 	case "esc", "ctrl+g":
-		if m.editing == editSearch {
+		if p := m.page(); p != nil {
+			p.query, p.found = "", nil
+		} else if m.editing == editSearch {
 			m.query, m.found = "", nil
 			m.findGen++
 		}
@@ -1094,37 +1165,67 @@ func (m *model) edit(key, text string) tea.Cmd {
 			}
 			return m.selectLog()
 		}
+		if p := m.page(); p != nil {
+			if p.query != "" {
+				p.goFound(m, 0)
+			}
+			return nil
+		}
 		if m.query != "" && len(m.found) == 0 {
 			m.say(trace.Warn, "%q is not here", m.query)
 			return nil
 		}
 		return m.goFound(0)
 	case "up", "down":
-		if m.editing == editSearch && key == "down" {
-			m.goFound(1)
+		by := 1
+		if key == "up" {
+			by = -1
+		}
+		if p := m.page(); p != nil {
+			p.goFound(m, by)
 		} else if m.editing == editSearch {
-			m.goFound(-1)
+			m.goFound(by)
 		}
 		return nil
 	}
 	if m.search.key(key, text) && m.editing == editSearch {
-		m.query = m.search.text
-		return m.find()
+		return m.searched()
 	}
 	return nil
 }
 
-func (m *model) paste(s string) {
+// searched looks for what is typed now.
+func (m *model) searched() tea.Cmd {
+	if p := m.page(); p != nil {
+		if p.query = m.search.text; p.query != "" {
+			p.find()
+			p.goFound(m, 0)
+		} else {
+			p.found = nil
+		}
+		return nil
+	}
+	m.query = m.search.text
+	return m.find()
+}
+
+// page is the page on top of the screen, nil where there is none.
+func (m *model) page() *page {
+	p, _ := m.top().(*page)
+	return p
+}
+
+func (m *model) paste(s string) tea.Cmd {
 	switch {
 	case m.editing != editNothing:
 		m.search.insert(s)
 		if m.editing == editSearch {
-			m.query = m.search.text
-			m.findSync()
+			return m.searched()
 		}
 	case len(m.overlays) > 0:
 		m.overlays[len(m.overlays)-1].paste(m, s)
 	}
+	return nil
 }
 
 // find looks for the query in the pane that has the focus and goes to the next
@@ -1187,16 +1288,27 @@ func (m *model) findSync() {
 		}
 		return
 	}
+	m.found = findRows(m.rows, m.query)
+}
+
+// findRows returns the rows at which the lines begin that hold query: a line that
+// was wrapped is one.
+func findRows(rows []row, query string) []int {
+	if query == "" {
+		return nil
+	}
+	low := strings.ToLower(query)
+	var found []int
 	last := -1
 	var line strings.Builder
 	flush := func(first int) {
 		if containsFold(line.String(), low) {
-			m.found = append(m.found, first)
+			found = append(found, first)
 		}
 		line.Reset()
 	}
 	first := 0
-	for i, r := range m.rows {
+	for i, r := range rows {
 		if r.src != last {
 			if last >= 0 {
 				flush(first)
@@ -1210,6 +1322,7 @@ func (m *model) findSync() {
 	if last >= 0 {
 		flush(first)
 	}
+	return found
 }
 
 // goFound moves to a match: the next (1), the one before (-1), or the nearest
@@ -1222,35 +1335,33 @@ func (m *model) goFound(by int) tea.Cmd {
 	if m.foundPath {
 		cur = m.list.cur
 	}
-	at := -1
-	switch {
-	case by < 0:
-		for i := len(m.found) - 1; i >= 0; i-- {
-			if m.found[i] < cur {
-				at = i
-				break
-			}
-		}
-		if at < 0 {
-			at = len(m.found) - 1
-		}
-	default:
-		for i, f := range m.found {
-			if f > cur || by == 0 && f == cur {
-				at = i
-				break
-			}
-		}
-		if at < 0 {
-			at = 0
-		}
-	}
+	at := nextFound(m.found, cur, by)
 	m.say(trace.Skipped, "match %d of %d for %q", at+1, len(m.found), m.query)
 	if m.foundPath {
 		return m.goHop(m.found[at])
 	}
 	m.tabs[m.tab].cur = m.found[at]
 	return nil
+}
+
+// nextFound is the place in found of the next match after cur (1), the one before
+// (-1), or the nearest from cur on (0); after the last comes the first. -1 where
+// there is none.
+func nextFound(found []int, cur, by int) int {
+	if by < 0 {
+		for i, f := range slices.Backward(found) {
+			if f < cur {
+				return i
+			}
+		}
+		return len(found) - 1
+	}
+	for i, f := range found {
+		if f > cur || by == 0 && f == cur {
+			return i
+		}
+	}
+	return min(0, len(found)-1)
 }
 
 // detailShown says whether the selected hop's pane is on the screen.

@@ -36,9 +36,15 @@ func (m *model) top() overlay {
 // box draws an empty frame in the middle of screen, of a size that holds w x h
 // cells of content, and returns the inside.
 func (m *model) box(screen rect, w, h int, title string) rect {
+	return m.openBox(screen, w, h, 0, title)
+}
+
+// openBox is a box of h rows that may grow by more of them without moving.
+func (m *model) openBox(screen rect, w, h, more int, title string) rect {
 	w = min(max(w, width(title)+4)+4, screen.w)
-	h = min(h+2, screen.h)
-	r := rect{screen.x + (screen.w-w)/2, screen.y + (screen.h-h)/2, w, h}
+	y := screen.y + (screen.h-min(h+more+2, screen.h))/2
+	h = min(h+2, screen.y+screen.h-y)
+	r := rect{screen.x + (screen.w-w)/2, y, w, h}
 	c, g := m.cv, m.g
 	c.clear(r)
 	for y := r.y + 1; y < r.y+r.h-1; y++ {
@@ -93,6 +99,7 @@ type list struct {
 	filter  *input // typing filters; nil for lists with keys of their own
 	marked  []int  // ids
 	current int    // id of the one on the screen, -1 for none
+	typed   int    // the number being typed, of a list of ten and more
 	extra   []keyContext
 	empty   string
 }
@@ -177,12 +184,33 @@ func (l *list) press(m *model, key, text string) tea.Cmd {
 		}
 		return nil
 	}
-	// A digit chooses.
-	if len(key) == 1 && key[0] >= '1' && key[0] <= '9' && int(key[0]-'1') < len(l.shown) {
-		l.pane.cur = int(key[0] - '1')
+	if len(key) == 1 && key[0] >= '0' && key[0] <= '9' {
+		return l.digit(m, int(key[0]-'0'))
+	}
+	l.typed = 0
+	return m.dispatch(key, l.contexts()...)
+}
+
+// digit chooses the entry of that number; among ten and more, where the number
+// may not be complete, it goes there.
+func (l *list) digit(m *model, n int) tea.Cmd {
+	if len(l.shown) < 10 {
+		if n < 1 || n > len(l.shown) {
+			m.say(trace.Skipped, "there is no entry %d", n)
+			return nil
+		}
+		l.pane.cur = n - 1
 		return l.choose(m)
 	}
-	return m.dispatch(key, l.contexts()...)
+	if l.typed = l.typed*10 + n; l.typed > len(l.shown) {
+		l.typed = n
+	}
+	if l.typed == 0 {
+		return nil
+	}
+	l.pane.cur = l.typed - 1
+	m.say(trace.Skipped, "entry %d; Enter chooses it", l.typed)
+	return nil
 }
 
 func (l *list) paste(_ *model, s string) {
@@ -196,25 +224,18 @@ func (l *list) paste(_ *model, s string) {
 func (l *list) draw(m *model, screen rect) {
 	w := width(l.title) + 4
 	itemH := 1
+	lead := 4 // cursor, mark
+	if l.filter == nil {
+		lead += len(fmt.Sprint(len(l.items))) - 1
+	}
 	for i, it := range l.items {
 		if i > 500 {
 			break
 		}
-		n := 6
-		for _, s := range it.spans {
-			n += width(s.s)
-		}
-		if it.off != "" {
-			n += width(it.off) + 4
-		}
-		w = max(w, n)
+		w = max(w, lead+2+spansWidth(it.line(m)))
 		if len(it.under) > 0 {
 			itemH = 2
-			n = 8
-			for _, s := range it.under {
-				n += width(s.s)
-			}
-			w = max(w, min(n, 90))
+			w = max(w, min(lead+4+spansWidth(it.under), 90))
 		}
 	}
 	w = min(w, screen.w-4)
@@ -227,7 +248,21 @@ func (l *list) draw(m *model, screen rect) {
 		extra++
 	}
 	w = max(w, min(44, screen.w-4))
-	in := m.box(screen, w, extra+max(1, len(l.shown)*itemH), l.title)
+	h := extra + max(1, len(l.shown)*itemH)
+	more := 0 // what the entry that needs most takes when it is shown whole, and a rule
+	if n := l.full(m, w, lead, screen.h-2-extra-min(3, len(l.shown))*itemH); n > 0 {
+		more = n + 1
+		h = min(h, screen.h-2-more)
+	}
+	whole := min(more, 1+len(l.whole(m, w, lead)))
+	if whole < 2 {
+		whole = 0
+	}
+	in := m.openBox(screen, w, h+whole, more-whole, l.title)
+	if whole > 0 {
+		in.h -= whole
+		m.drawWhole(rect{in.x, in.y + in.h, in.w, whole}, l.whole(m, w, lead))
+	}
 	y := in.y
 	if l.filter != nil {
 		m.cv.put(in.x, y, 2, ": ", m.th.key)
@@ -258,15 +293,12 @@ func (l *list) draw(m *model, screen rect) {
 		if slices.Contains(l.marked, it.id) {
 			m.cv.put(x, y, 2, "* ", m.th.warn)
 		}
-		if l.filter == nil && len(l.items) < 10 {
-			m.cv.put(x+2, y, 2, fmt.Sprint(l.shown[k]+1), m.th.key)
+		x = in.x + lead + 2
+		if l.filter == nil {
+			n := fmt.Sprint(l.shown[k] + 1)
+			m.cv.put(x-1-len(n), y, len(n), n, m.th.key)
 		}
-		x += 4
-		ss := it.spans
-		if it.off != "" {
-			ss = append(slices.Clone(ss), span{"  (" + it.off + ")", m.th.dim})
-		}
-		m.cv.spans(x, y, in.x+in.w-x, ss, 0)
+		m.cv.spans(x, y, in.x+in.w-x, it.line(m), 0)
 		if k == l.pane.cur {
 			m.cv.fill(in.x, y, in.w, reverse)
 		}
@@ -276,7 +308,66 @@ func (l *list) draw(m *model, screen rect) {
 			y++
 		}
 	}
+	in.h += whole
 	m.scrollHint(in, l.pane.top, room, len(l.shown))
+}
+
+// line is the first line of an entry, with why it cannot be chosen.
+func (it *item) line(m *model) []span {
+	if it.off == "" {
+		return it.spans
+	}
+	return append(slices.Clone(it.spans), span{"  (" + it.off + ")", m.th.dim})
+}
+
+// whole is all of an entry in w cells, nil where its lines show it: lead cells of
+// w are before them.
+func (it *item) whole(m *model, w, lead int) []row {
+	first := it.line(m)
+	if spansWidth(first) <= w-lead-2 && spansWidth(it.under) <= w-lead-4 {
+		return nil
+	}
+	rows := []row{{spans: first, indent: 2}}
+	if len(it.under) > 0 {
+		rows = append(rows, row{spans: it.under, indent: 2})
+	}
+	return wrapRows(rows, w, true)
+}
+
+// whole is all of the entry under the cursor, nil where its lines show it.
+func (l *list) whole(m *model, w, lead int) []row {
+	if it := l.selected(); it != nil && l.filter == nil {
+		return it.whole(m, w, lead)
+	}
+	return nil
+}
+
+// full is how many lines the entry that needs most of them takes when it is shown
+// whole, 0 where all are seen in their place or there is no room for more.
+func (l *list) full(m *model, w, lead, room int) int {
+	n := 0
+	if l.filter == nil {
+		for _, k := range l.shown[:min(len(l.shown), 500)] {
+			n = max(n, len(l.items[k].whole(m, w, lead)))
+		}
+	}
+	return max(0, min(n, 6, room-1))
+}
+
+// drawWhole shows an entry whole, below a rule.
+func (m *model) drawWhole(r rect, rows []row) {
+	m.cv.rule(r.x, r.y, r.w, m.g.hrule, "", m.th.frame, 0)
+	for i := range min(len(rows), r.h-1) {
+		m.cv.spans(r.x, r.y+1+i, r.w, rows[i].spans, 0)
+	}
+}
+
+func spansWidth(ss []span) int {
+	n := 0
+	for _, s := range ss {
+		n += width(s.s)
+	}
+	return n
 }
 
 // ---- documents
@@ -289,6 +380,8 @@ type page struct {
 	forW  int
 	pane  pane
 	full  bool // takes the whole screen
+	query string
+	found []int // rows
 }
 
 func (p *page) contexts() []keyContext { return []keyContext{ctxPage} }
@@ -299,6 +392,19 @@ func (p *page) selected() (row, bool) {
 		return row{}, false
 	}
 	return p.rows[p.pane.cur], true
+}
+
+// find computes the rows that hold what is looked for.
+func (p *page) find() { p.found = findRows(p.rows, p.query) }
+
+// goFound moves to a match: the next, the one before, or the nearest.
+func (p *page) goFound(m *model, by int) {
+	if at := nextFound(p.found, p.pane.cur, by); at >= 0 {
+		p.pane.cur = p.found[at]
+		m.say(trace.Skipped, "match %d of %d for %q", at+1, len(p.found), p.query)
+		return
+	}
+	m.say(trace.Skipped, "%q is not here", p.query)
 }
 
 func (p *page) press(m *model, key, _ string) tea.Cmd { return m.dispatch(key, ctxPage) }
@@ -312,6 +418,7 @@ func (p *page) draw(m *model, screen rect) {
 	if p.forW != inner {
 		p.forW = inner
 		p.rows = wrapRows(p.build(m, inner), inner, true)
+		p.find()
 	}
 	h := len(p.rows)
 	if p.full {
@@ -325,6 +432,7 @@ func (p *page) draw(m *model, screen rect) {
 			m.cv.put(in.x, in.y+k, 2, m.g.cursor+" ", m.th.title)
 		}
 		m.cv.spans(in.x+2, in.y+k, in.w-2, p.rows[i].spans, 0)
+		m.markFound(in.x+2, in.y+k, in.w-2, p.query)
 	}
 	m.scrollHint(in, p.pane.top, in.h, len(p.rows))
 }

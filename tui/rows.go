@@ -112,9 +112,9 @@ func build(t tab, a docArgs) []row {
 	case tabSummary:
 		d.summary(a, h)
 	case tabEvidence:
-		d.evidence(h)
+		d.evidence(a, h)
 	case tabConfig:
-		d.config(h, a.json)
+		d.config(a, h)
 	case tabAlternatives:
 		d.alternatives(a, h)
 	case tabLogs, tabCount:
@@ -469,26 +469,71 @@ func weightText(w uint32) string {
 	return fmt.Sprintf("weight %d", w)
 }
 
-func (d *doc) evidence(h *trace.Hop) {
-	if len(h.Evidence) == 0 {
-		d.none("no evidence: this hop follows from the hops before it")
-		return
-	}
+func (d *doc) evidence(a docArgs, h *trace.Hop) {
 	for i, e := range h.Evidence {
 		if i > 0 {
 			d.blank()
 		}
-		at := "time not known"
-		if e.At != "" {
-			at = shortTime(clean(e.At))
-		}
-		r := d.add(span{clean(e.ID) + " ", d.th.dim}, span{clean(string(e.Basis)), d.th.title}, span{d.g.sep + clean(e.Source), d.th.accent}, span{d.g.sep + at, d.th.dim})
-		r.copy = clean(e.Source)
-		if e.Command != "" {
-			d.command(e.Command)
-		}
-		d.excerpt(e)
+		d.proof(e, "", "")
 	}
+	others := a.p.elsewhere(a.hop)
+	if len(others) > 0 {
+		d.head("The finding also rests on what another hop shows")
+	}
+	for i, at := range others {
+		if i > 0 {
+			d.blank()
+		}
+		from := &a.p.r.Hops[at.hop]
+		d.proof(from.Evidence[at.n], a.called(at.hop), from.ID)
+	}
+	if len(d.rows) > 0 {
+		return
+	}
+	if !d.unread(a, h) {
+		d.none("no evidence of its own: this hop follows from the hops before it")
+	}
+}
+
+// proof adds one piece of evidence; of is the hop it stands at, where that is
+// another one.
+func (d *doc) proof(e trace.Evidence, of, jump string) {
+	at := "time not known"
+	if e.At != "" {
+		at = shortTime(clean(e.At))
+	}
+	r := d.add(span{clean(e.ID) + " ", d.th.dim}, span{clean(string(e.Basis)), d.th.title}, span{d.g.sep + clean(e.Source), d.th.accent}, span{d.g.sep + at, d.th.dim})
+	if of != "" {
+		r.spans = append(r.spans, span{d.g.sep + of, d.th.dim})
+	}
+	r.copy, r.jump = clean(e.Source), jump
+	if e.Command != "" {
+		d.command(e.Command)
+	}
+	d.excerpt(e)
+}
+
+// unread adds what could not be read for the hop, and says whether there is any.
+func (d *doc) unread(a docArgs, h *trace.Hop) bool {
+	list := a.p.unread(h)
+	for _, n := range list {
+		d.add(span{"  " + d.g.state[trace.Unknown] + " ", d.th.unk}, span{"not read: " + clean(n.What), 0}).copy = clean(n.What)
+		d.add(span{"    " + clean(n.Why), d.th.dim}).indent = 4
+		if n.Command != "" {
+			d.command(n.Command)
+		}
+	}
+	return len(list) > 0
+}
+
+// called is hop i by its number on the path, and its name.
+func (a docArgs) called(i int) string {
+	h := &a.p.r.Hops[i]
+	name := kindName(h.Kind) + " " + hopName(h)
+	if k := slices.Index(a.path, i); k >= 0 {
+		return fmt.Sprintf("hop %d %s", k+1, name)
+	}
+	return name
 }
 
 // excerpt adds the raw lines, the matching part marked in the gutter and in the
@@ -524,9 +569,13 @@ func (d *doc) excerpt(e trace.Evidence) {
 	}
 }
 
-func (d *doc) config(h *trace.Hop, asJSON bool) {
+func (d *doc) config(a docArgs, h *trace.Hop) {
 	if len(h.Config) == 0 {
-		d.none("no configuration object belongs to this hop")
+		if d.unread(a, h) {
+			return
+		}
+		d.none("no configuration object is this hop's own")
+		d.nearestConfig(a)
 		return
 	}
 	limit := maxConfigLines / len(h.Config)
@@ -540,7 +589,7 @@ func (d *doc) config(h *trace.Hop, asJSON bool) {
 			d.add(span{"# " + clean(c.Source), d.th.dim})
 		}
 		var text []string
-		if asJSON {
+		if a.json {
 			text = jsonLines(c.Object, limit)
 		} else {
 			text = yamlLines(c.Object, limit)
@@ -551,6 +600,27 @@ func (d *doc) config(h *trace.Hop, asJSON bool) {
 			r := d.add(keyed(line, d.th)...)
 			r.indent, r.copy = ind+2, strings.TrimSpace(line)
 		}
+	}
+}
+
+// nearestConfig names the hop to go to for configuration: the nearest before,
+// else the nearest behind, that has some.
+func (d *doc) nearestConfig(a docArgs) {
+	at := -1
+	for k, i := range a.path {
+		if len(a.p.r.Hops[i].Config) > 0 && (k < a.place || at < 0) {
+			at = i
+		}
+	}
+	if at < 0 {
+		return
+	}
+	near := &a.p.r.Hops[at]
+	d.blank()
+	d.add(span{"  nearest: ", d.th.dim}, span{a.called(at), d.th.title}, span{"  Enter goes there", d.th.dim}).jump = near.ID
+	for _, c := range near.Config {
+		r := d.add(span{"    " + d.g.arrow + " " + clean(c.Kind) + " ", d.th.dim}, span{clean(c.Name), d.th.accent})
+		r.jump, r.indent = near.ID, 6
 	}
 }
 

@@ -36,9 +36,14 @@ type prepared struct {
 	byKey    map[string]int   //
 	byProxy  map[string]int   // namespace/name of a Pod to its first hop
 	findings map[string][]int // hop id to places in r.Findings
+	cited    map[string]place // evidence id to where it stands
 	logs     []logRow         // of all hops, by time
 	best     int              // the path shown first, or -1
+	number   []int            // by hop: which one it is on the first path that has it; 0 for none
 }
+
+// place is where a piece of evidence stands.
+type place struct{ hop, n int }
 
 // prepare indexes r for drawing, masked or at least without credentials.
 func prepare(r *trace.Report, mask *privacy.Masker) *prepared {
@@ -59,8 +64,12 @@ func prepare(r *trace.Report, mask *privacy.Masker) *prepared {
 	for i, f := range p.r.Findings {
 		p.findings[f.Hop] = append(p.findings[f.Hop], i)
 	}
+	p.cited = map[string]place{}
 	for i := range p.r.Hops {
 		h := &p.r.Hops[i]
+		for n, e := range h.Evidence {
+			p.cited[e.ID] = place{i, n}
+		}
 		proxy := h.Detail.Pod
 		if proxy == "" {
 			proxy = h.Subject.String()
@@ -70,9 +79,15 @@ func prepare(r *trace.Report, mask *privacy.Masker) *prepared {
 		}
 	}
 	slices.SortStableFunc(p.logs, func(a, b logRow) int { return compareTime(a.at, b.at) })
+	p.number = make([]int, len(p.r.Hops))
 	for i, path := range p.r.Paths {
 		if len(path.Hops) == 0 {
 			continue
+		}
+		for k, id := range path.Hops {
+			if at, ok := p.index[id]; ok && p.number[at] == 0 {
+				p.number[at] = k + 1
+			}
 		}
 		if p.best < 0 || worse(path, p.r.Paths[p.best]) {
 			p.best = i
@@ -101,6 +116,34 @@ func (p *prepared) add(i int) {
 	}
 }
 
+// elsewhere is the evidence of other hops that the findings at hop i rest on.
+func (p *prepared) elsewhere(i int) []place {
+	var out []place
+	for _, f := range p.findings[p.r.Hops[i].ID] {
+		for _, id := range p.r.Findings[f].Evidence {
+			if at, ok := p.cited[id]; ok && at.hop != i && !slices.Contains(out, at) {
+				out = append(out, at)
+			}
+		}
+	}
+	return out
+}
+
+// unread is what could not be read for a hop: what its words name.
+func (p *prepared) unread(h *trace.Hop) []trace.NotRead {
+	says := h.Summary + "\n" + h.Why
+	for _, c := range h.Checks {
+		says += "\n" + c.Name + "\n" + c.Value
+	}
+	var out []trace.NotRead
+	for _, n := range p.r.Collected.NotRead {
+		if n.What != "" && strings.Contains(says, n.What) {
+			out = append(out, n)
+		}
+	}
+	return out
+}
+
 // growing is what is shown of a trace under way: the hops told of so far.
 func growing(t trace.Target) *prepared {
 	return &prepared{
@@ -116,7 +159,7 @@ func (p *prepared) grow(h trace.Hop) {
 		return
 	}
 	p.r.Hops = append(p.r.Hops, h)
-	p.keys = append(p.keys, "")
+	p.keys, p.number = append(p.keys, ""), append(p.number, 0)
 	p.add(len(p.r.Hops) - 1)
 }
 

@@ -24,11 +24,16 @@ var ErrInterrupted = errors.New("interrupted")
 // Event is what a running trace tells about its progress.
 type Event = trace.Event
 
-// FollowLine is one access log line as it is written.
+// FollowLine is one access log line as it is written, or the end of a log.
 type FollowLine struct {
 	Proxy string // namespace/name of the proxy that wrote it
 	Hop   string // id of the hop it belongs to; empty when not known
 	Line  trace.LogLine
+
+	// Ended says that the log of Proxy ended: by itself, where Err is nil, as when
+	// a container restarts or a Pod goes. Of Line only the time is then used.
+	Ended bool
+	Err   error
 }
 
 // Session is everything the terminal UI may do. All functions run off the UI's
@@ -40,8 +45,11 @@ type Session struct {
 	// Target is the first question.
 	Target trace.Target
 	// Follow reads the access logs of the proxies on the path of r until ctx
-	// ends, calling sink for every line. nil when there is nothing to follow (a
-	// snapshot); NoFollow then says why.
+	// ends or all of them have, calling sink for every line and for the end of each
+	// log. While it runs it is called again, with the same ctx, when a later report
+	// has other Pods: it then reads the logs of those that it does not read
+	// already. nil when there is nothing to follow (a snapshot); NoFollow then says
+	// why.
 	Follow   func(ctx context.Context, r *trace.Report, sink func(FollowLine)) error
 	NoFollow string
 	// Export writes r and returns where. kind is "json", "markdown" or
@@ -53,7 +61,8 @@ type Session struct {
 	// Copy puts text on a clipboard and says how. nil is the default: the
 	// clipboard program of the desktop or of tmux, else OSC 52, else a file.
 	Copy func(ctx context.Context, text string) (how string, err error)
-	// Live says that the source is a running platform, not a snapshot.
+	// Live says that the source may change: a running platform, or files that are
+	// read anew for each trace.
 	Live bool
 	// Context names the cluster or the snapshot, for the title line.
 	Context string

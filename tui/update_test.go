@@ -597,7 +597,7 @@ func TestSearchInEveryPane(t *testing.T) {
 		t.Error("n did not move")
 	}
 	d.press("N").has("match 1 of 2")
-	d.press("/").typed("zzz").press("enter").has(`"PODzzz" is not here`)
+	d.press("/").typed("zzz").press("enter").has(`"zzz" is not here`)
 	d.press("esc").press("n").has("every hop of this path is OK")
 	// In the detail pane, over wrapped lines.
 	d.press("g", "j", "tab", "/").typed("kube-nodeports").press("enter").has("match 1 of")

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -431,7 +432,7 @@ func (m *model) drawPath(r rect) {
 			c.text(at, y, nameW, name, th.accent)
 		}
 		if m.query != "" && m.foundPath {
-			m.markFound(x, y, r.w)
+			m.markFound(x, y, r.w, m.query)
 		}
 		if k == m.list.cur && focused {
 			c.fill(x, y, r.w, reverse)
@@ -528,7 +529,7 @@ func (m *model) drawTabs(r rect, hop *trace.Hop) {
 	counts := [tabCount]int{}
 	if hop != nil {
 		counts = [tabCount]int{
-			0, len(hop.Evidence), len(hop.Config), m.log.len(),
+			0, len(hop.Evidence) + len(m.view.elsewhere(m.selected())), len(hop.Config), m.log.len(),
 			max(len(hop.Branches), 0) + len(hop.Detail.NearMisses),
 		}
 	}
@@ -606,7 +607,7 @@ func (m *model) drawRows(r rect, rows []row, p *pane, focused bool) {
 		}
 		c.spans(r.x+2, y, r.w-2, rows[i].spans, m.pan)
 		if m.query != "" && !m.foundPath && !m.foundLog && focused {
-			m.markFound(r.x+2, y, r.w-2)
+			m.markFound(r.x+2, y, r.w-2, m.query)
 		}
 	}
 	if len(rows) > r.h {
@@ -618,8 +619,11 @@ func (m *model) drawRows(r rect, rows []row, p *pane, focused bool) {
 	}
 }
 
-// markFound marks the query wherever it stands in w cells of the screen.
-func (m *model) markFound(x, y, w int) {
+// markFound marks query wherever it stands in w cells of the screen.
+func (m *model) markFound(x, y, w int, query string) {
+	if query == "" {
+		return
+	}
 	c := m.cv
 	var b strings.Builder
 	at := make([]int, 0, w) // cell of each byte
@@ -630,14 +634,14 @@ func (m *model) markFound(x, y, w int) {
 		}
 		b.WriteString(cl.s)
 	}
-	s, low := b.String(), strings.ToLower(m.query)
+	s, low := b.String(), strings.ToLower(query)
 	for off := 0; off < len(s); {
 		i := indexFold(s[off:], low)
 		if i < 0 {
 			return
 		}
 		i += off
-		for j := i; j < min(i+len(m.query), len(at)); j++ {
+		for j := i; j < min(i+len(query), len(at)); j++ {
 			c.cells[y*c.w+at[j]].st = m.th.match
 		}
 		off = i + max(1, len(low))
@@ -689,7 +693,7 @@ func (m *model) drawLogs(r rect) {
 			c.put(body.x, y, 1, m.g.cursor, th.title)
 		}
 		if m.query != "" && m.foundLog {
-			m.markFound(body.x+2, y, body.w-2)
+			m.markFound(body.x+2, y, body.w-2, m.query)
 		}
 		if i == p.cur {
 			c.fill(body.x, y, body.w, underlineOrReverse(m.detailFocus))
@@ -830,17 +834,14 @@ func (m *model) logLine(x, y, w int, row *logRow) {
 			n := m.cv.text(x+4, y, 12, clean(col.time), th.dim)
 			x, w = x+n+1, w-n-1
 		}
-		m.cv.text(x+4, y, w-4, clean(l.Raw), 0)
+		st := style(0)
+		if row.ended {
+			st = th.warn
+		}
+		m.cv.text(x+4, y, w-4, clean(l.Raw), st)
 		return
 	}
-	hop := ""
-	if row.hop >= 0 {
-		for k, i := range m.path {
-			if i == row.hop {
-				hop = fmt.Sprint(k + 1)
-			}
-		}
-	}
+	hop, _ := m.hopNumber(row.hop)
 	codeStyle := th.ok
 	switch {
 	case col.code == "" || col.code == "0":
@@ -860,6 +861,22 @@ func (m *model) logLine(x, y, w int, row *logRow) {
 	}, [9]style{th.dim, th.dim, codeStyle, th.warn, 0, th.accent, 0, th.dim, th.dim})
 }
 
+// hopNumber is the number of hop i of the report on the path that is shown; with a
+// mark, and other, on the first of the other ways that has it. It is empty where
+// the hop is not known.
+func (m *model) hopNumber(i int) (number string, other bool) {
+	if m.view == nil || i < 0 || i >= len(m.view.r.Hops) {
+		return "", false
+	}
+	if k := slices.Index(m.path, i); k >= 0 {
+		return strconv.Itoa(k + 1), false
+	}
+	if n := m.view.number[i]; n > 0 {
+		return m.g.branch + strconv.Itoa(n), true
+	}
+	return "", false
+}
+
 // logRows is one line in full: its flags explained, why it counts as the traced
 // request's, the raw line; with all its fields if asked.
 func (m *model) logRows(row *logRow, fields bool) []row {
@@ -876,7 +893,13 @@ func (m *model) logRows(row *logRow, fields bool) []row {
 		d.add(span{text, m.th.title})
 	}
 	if row.proxy != "" && (fields || m.logAll) {
-		d.add(span{"by " + clean(row.proxy), m.th.dim})
+		by := "by " + clean(row.proxy)
+		if n, other := m.hopNumber(row.hop); other {
+			by += fmt.Sprintf(", hop %s of another way (B)", strings.TrimPrefix(n, m.g.branch))
+		} else if n != "" {
+			by += ", hop " + n
+		}
+		d.add(span{by, m.th.dim})
 	}
 	r := d.add(span{clean(l.Raw), 0})
 	r.copy = clean(l.Raw)
@@ -891,7 +914,7 @@ func (m *model) logRows(row *logRow, fields bool) []row {
 			r := d.add(span{"  " + pad(clean(k), w, m.g.ellipsis) + "  ", m.th.dim}, span{v, 0})
 			r.copy, r.indent = v, w+4
 		}
-		if len(l.Fields) == 0 {
+		if len(l.Fields) == 0 && !row.ended {
 			d.none("the line is of no known format")
 		}
 	}
@@ -937,8 +960,11 @@ func (m *model) drawFooter() {
 		c.put(r.x+1, r.y, 1, prompt, m.th.key)
 		w := r.w - 4
 		count := ""
-		if m.editing == editSearch && m.query != "" {
+		if m.editing == editSearch && m.search.text != "" {
 			count = fmt.Sprintf("%d found", len(m.found))
+			if p := m.page(); p != nil {
+				count = fmt.Sprintf("%d found", len(p.found))
+			}
 			w -= width(count) + 2
 			c.text(r.w-width(count)-1, r.y, width(count), count, m.th.dim)
 		}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -69,42 +70,104 @@ func thisMachine(ctx context.Context) (map[string][]byte, map[string]error, erro
 }
 
 // follow reads the logs of the proxies on the path of r as they are written,
-// every replica's at the same time, until ctx ends. The lines are parsed, and
-// those of requests like the traced one marked, as the latest trace would have
-// done; a line without a time has that of its arrival.
+// every replica's at the same time, until ctx ends or all of them have. A log
+// that cannot be read, or ends, is told of and leaves the others alone; where none
+// could be read the first error is returned. Those that an earlier call with ctx
+// reads are left to it. The lines are parsed, and those of requests like the
+// traced one marked, as the latest trace would have done; a line without a time
+// has that of its arrival.
 func (s *source) follow(ctx context.Context, r *trace.Report, sink func(tui.FollowLine)) error {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	var mu sync.Mutex
-	var wg sync.WaitGroup
-	seen := map[string]bool{}
+	return s.tails.follow(ctx, proxiesOf(r), sink, func(pod string, line func([]byte)) error {
+		ns, name, _ := strings.Cut(pod, "/")
+		return s.cluster.FollowLog(ctx, ns, name, time.Time{}, line)
+	}, s.followed)
+}
+
+// proxiesOf are the Pods of r, namespace/name, whose proxies write access logs.
+func proxiesOf(r *trace.Report) []string {
+	var out []string
 	for _, h := range r.Hops {
 		ns, name, ok := strings.Cut(h.Detail.Pod, "/")
-		if h.Kind != trace.KindPod || h.Detail.Role == "plain" || h.Detail.Role == "" || !ok || seen[h.Detail.Pod] {
+		if h.Kind == trace.KindPod && h.Detail.Role != "plain" && h.Detail.Role != "" && ok && ns != "" && name != "" && !slices.Contains(out, h.Detail.Pod) {
+			out = append(out, h.Detail.Pod)
+		}
+	}
+	return out
+}
+
+// tails are the logs being followed.
+type tails struct {
+	mu  sync.Mutex
+	by  map[string]context.Context // the following that reads a Pod's log
+	out sync.Mutex                 // one line at a time
+}
+
+// take says whether the log of pod is now ctx's to read.
+func (t *tails) take(ctx context.Context, pod string) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if had := t.by[pod]; had != nil && had.Err() == nil {
+		return false
+	}
+	if t.by == nil {
+		t.by = map[string]context.Context{}
+	}
+	t.by[pod] = ctx
+	return true
+}
+
+func (t *tails) leave(ctx context.Context, pod string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.by[pod] == ctx {
+		delete(t.by, pod)
+	}
+}
+
+// follow reads the logs of pods with read until ctx ends or each of them has.
+func (t *tails) follow(ctx context.Context, pods []string, sink func(tui.FollowLine), read func(pod string, line func([]byte)) error, parse func(pod, line string) tui.FollowLine) error {
+	tell := func(l tui.FollowLine) {
+		t.out.Lock()
+		defer t.out.Unlock()
+		if ctx.Err() == nil {
+			sink(l)
+		}
+	}
+	var wg sync.WaitGroup
+	ended := make(chan error, len(pods))
+	for _, pod := range pods {
+		if !t.take(ctx, pod) {
 			continue
 		}
-		seen[h.Detail.Pod] = true
 		wg.Go(func() {
-			err := s.cluster.FollowLog(ctx, ns, name, time.Time{}, func(line []byte) {
-				mu.Lock()
-				defer mu.Unlock()
-				if ctx.Err() == nil {
-					sink(s.followed(ns+"/"+name, string(line)))
-				}
-			})
-			if err != nil && ctx.Err() == nil {
-				cancel(err)
-			}
+			err := read(pod, func(line []byte) { tell(parse(pod, string(line))) })
+			t.leave(ctx, pod) // before it is told of: who hears of it may ask for the log again
+			tell(tui.FollowLine{Proxy: pod, Line: trace.LogLine{At: arrival()}, Ended: true, Err: err})
+			ended <- err
 		})
 	}
 	wg.Wait()
-	return context.Cause(ctx)
+	close(ended)
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	var first error
+	for err := range ended {
+		if err == nil {
+			return nil
+		}
+		first = cmp.Or(first, err)
+	}
+	return first
 }
+
+// arrival is the time of a line that has none of its own.
+func arrival() string { return time.Now().UTC().Format(time.RFC3339Nano) }
 
 func (s *source) followed(pod, line string) tui.FollowLine {
 	hop, l := s.logs.Read(pod, line)
 	if l.At == "" {
-		l.At = time.Now().UTC().Format(time.RFC3339Nano)
+		l.At = arrival()
 	}
 	return tui.FollowLine{Proxy: pod, Hop: hop, Line: l}
 }

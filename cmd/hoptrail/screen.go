@@ -38,11 +38,16 @@ func askOnScreen(ctx context.Context, s *streams, o *outputOptions, src *source,
 			if path == "" {
 				path = freeName(t.Host, "tar.gz")
 			}
-			rec, err := src.recorder(path)
+			from, done, err := src.again()
 			if err != nil {
 				return nil, err
 			}
-			r, err := walk(ctx, o, src, rec, t, func(e trace.Event) { progress(tui.Event(e)) })
+			defer done()
+			rec, err := from.recorder(path)
+			if err != nil {
+				return nil, err
+			}
+			r, err := walk(ctx, o, from, rec, t, func(e trace.Event) { progress(tui.Event(e)) })
 			if err == nil {
 				mu.Lock()
 				last, lastPath = rec, path
@@ -68,7 +73,7 @@ func askOnScreen(ctx context.Context, s *streams, o *outputOptions, src *source,
 			}
 			return report.String(r, report.Format(format))
 		},
-		Live:    src.live(),
+		Live:    src.live() || src.path != "",
 		Context: src.name,
 		Options: tui.Options{
 			ASCII: o.ascii, NoColor: !s.color(o.color), Privacy: o.privacy, Mouse: o.mouse, Every: o.every,

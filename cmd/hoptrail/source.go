@@ -27,6 +27,7 @@ type source struct {
 
 	cluster *live.Source     // nil for files
 	logs    *trace.LogReader // of followed logs; nil where none are
+	tails   tails
 }
 
 // live says whether the source is a running platform.
@@ -42,6 +43,21 @@ func (s *source) home(from string) string {
 
 // Close ends the source; for a live cluster it removes what was created there.
 func (s *source) Close() error { return s.close() }
+
+// again returns the source as it is now: the files of a snapshot may have changed
+// since they were opened. The caller calls done when nothing is read any more.
+func (s *source) again() (now *source, done func(), err error) {
+	if s.path == "" {
+		return s, func() {}, nil
+	}
+	snap, err := snapshot.Open(s.path)
+	if err != nil {
+		return nil, nil, err
+	}
+	now = ofSnapshot(s.path, snap)
+	now.path = s.path
+	return now, func() { _ = now.Close() }, nil
+}
 
 // recorder returns the source again as one that keeps what it gives, to be
 // written to path: what a trace of the recording reads is what this one read.

@@ -106,7 +106,11 @@ func run() (*trace.Report, error) {
 		},
 	}
 	if *follow > 0 {
+		var reading atomic.Value // the context of who follows
 		s.Follow = func(ctx context.Context, r *trace.Report, sink func(tui.FollowLine)) error {
+			if reading.Swap(ctx) == ctx {
+				return nil // a later report: its Pods write into the same log
+			}
 			for n := 0; ; n++ {
 				if err := sleep(ctx, *follow); err != nil {
 					return err
