@@ -589,7 +589,7 @@ func TestTmuxCopyReachesTheClipboard(t *testing.T) {
 	x.run("env -u TMUX SSH_CONNECTION=x TERM=xterm-256color $REPLAY $SAMPLES/fault.json", 0, copies)
 	x.run("env -u TMUX TERM=linux $REPLAY $SAMPLES/fault.json", 0, func() {
 		x.wait("UNREACHABLE")
-		x.press("c", "1")
+		x.press("c", "1", "enter")
 		s := x.wait("copied name", "to file ")
 		path := regexp.MustCompile(`file (\S+\.txt)`).FindStringSubmatch(s)
 		if path == nil {

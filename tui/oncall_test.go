@@ -38,7 +38,7 @@ func refused() *trace.Report {
 
 func TestEvidenceOfAFindingThatAnotherHopShowsIsShownHereToo(t *testing.T) {
 	d := newDriver(t, session(refused()), 120, 40, utf8Env)
-	d.has("▸ ✗ 3 cluster").press("2").has("2 Evidence (1)", "The finding also rests on what another hop shows", "e1 config", "hop 2 route shop", "cat the-dump", "cluster: nowhere")
+	d.has("▸ ✗ 3 cluster").press("2").has("2 Evidence (1)", "The finding also rests on what another hop shows", "e1 config", "hop 2", "route all", "cat the-dump", "cluster: nowhere")
 	d.press("tab", "j", "enter").has("▸ ✓ 2 route", "[2 Evidence (1)]").lacks("another hop shows")
 	d.press("g", "tab", "g").has("▸ ✓ 1 pod", "no evidence of its own: this hop follows from the hops before it")
 }
