@@ -17,6 +17,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unsafe"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
@@ -62,6 +63,13 @@ func needKernel(t *testing.T) {
 //	outside ── eth0 ─┐
 //	pods ───── pod0 ─┤ judge
 //	default ── ext0 ─┘
+//
+// What the kernel did with a packet is known when nothing more comes of it, and
+// no time is long enough to wait for nothing. So behind each packet goes a fence:
+// one that the first chain of all traces and drops. A device's packets wait in
+// the queue of the CPU that sent them, and are taken from it in order, while the
+// trace is written as each rule is met. Where one CPU sent both, the fence's own
+// trace is therefore the last.
 type judge struct {
 	t      *testing.T
 	calls  chan func()
@@ -78,6 +86,10 @@ type judge struct {
 }
 
 const judgeNames = "eth0 pod0 ext0"
+
+// hang is how long anything may take that the kernel or a program must do; to
+// wait longer is to wait for ever.
+const hang = 2 * time.Minute
 
 func newJudge(t *testing.T) *judge {
 	t.Helper()
@@ -123,7 +135,7 @@ func (j *judge) do(f func() error) {
 }
 
 func command(stdin, name string, args ...string) (string, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), hang)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.Stdin = strings.NewReader(stdin)
@@ -196,7 +208,9 @@ route add local ::/0 dev lo table 133
 			return err
 		}
 	}
-	for _, f := range []struct{ family, is string }{{"ip", "ip id 0x4242"}, {"ip6", "ip6 flowlabel 0x4242"}} {
+	// The bit that no kernel sets, and a flow label from the half that none chooses:
+	// an answer to the packet is not taken for the packet.
+	for _, f := range []struct{ family, is string }{{"ip", "ip frag-off & 0x8000 != 0"}, {"ip6", "ip6 flowlabel 0x4242"}} {
 		script := fmt.Sprintf(`table %[1]s judge {
 	chain pre { type filter hook prerouting priority -450; %[2]s meta nftrace set 1; }
 	chain out { type filter hook output priority -450; %[2]s meta nftrace set 1; }
@@ -206,6 +220,10 @@ route add local ::/0 dev lo table 133
 		if _, err := command(script, "nft", "-f", "-"); err != nil {
 			return err
 		}
+	}
+	script := fmt.Sprintf("table ip judge { chain fence { type filter hook prerouting priority -460; ip id %d meta nftrace set 1 drop; }; }", fenceID)
+	if _, err := command(script, "nft", "-f", "-"); err != nil {
+		return err
 	}
 	if j.trace, err = unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, unix.NETLINK_NETFILTER); err != nil {
 		return err
@@ -231,27 +249,36 @@ route add local ::/0 dev lo table 133
 		j.mac[l.Attrs().Name] = l.Attrs().HardwareAddr
 		j.names[l.Attrs().Index] = l.Attrs().Name
 	}
+	if err := j.openInject("lo", "lo"); err != nil {
+		return err
+	}
 	if err := netns.Set(client); err != nil {
 		return err
 	}
 	for _, name := range strings.Fields(judgeNames) {
-		l, err := netlink.LinkByName("p" + name)
-		if err != nil {
+		if err := j.openInject(name, "p"+name); err != nil {
 			return err
 		}
-		if err := netlink.LinkSetUp(l); err != nil {
-			return err
-		}
-		fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
-		if err != nil {
-			return err
-		}
-		if err := unix.Bind(fd, &unix.SockaddrLinklayer{Ifindex: l.Attrs().Index}); err != nil {
-			return err
-		}
-		j.inject[name] = fd
 	}
 	return netns.Set(own)
+}
+
+// openInject opens a socket whose frames come in by the interface in: they are
+// sent by the one called by, in the thread's namespace.
+func (j *judge) openInject(in, by string) error {
+	l, err := netlink.LinkByName(by)
+	if err != nil {
+		return err
+	}
+	if err := netlink.LinkSetUp(l); err != nil {
+		return err
+	}
+	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	j.inject[in] = fd
+	return unix.Bind(fd, &unix.SockaddrLinklayer{Ifindex: l.Attrs().Index})
 }
 
 // readState learns addresses and routes as a user would give them.
@@ -310,24 +337,20 @@ func (j *judge) openLog() error {
 		if err := unix.Sendto(fd, msg, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
 			return err
 		}
-		buf := make([]byte, 4096)
-		for range 100 {
-			n, _, err := unix.Recvfrom(fd, buf, 0)
-			if err == unix.EAGAIN {
-				time.Sleep(time.Millisecond)
-				continue
+		answered, answer := false, error(nil)
+		err := messages(fd, func() bool { return answered }, func(typ uint16, payload []byte) {
+			if typ != unix.NLMSG_ERROR || len(payload) < 4 {
+				return
 			}
-			if err != nil {
-				return err
+			answered = true
+			if e := int32(binary.NativeEndian.Uint32(payload)); e != 0 {
+				answer = unix.Errno(-e)
 			}
-			if n >= 20 && binary.NativeEndian.Uint16(buf[4:]) == unix.NLMSG_ERROR {
-				if e := int32(binary.NativeEndian.Uint32(buf[16:])); e != 0 {
-					return fmt.Errorf("nflog: %w", unix.Errno(-e))
-				}
-				return nil
-			}
+		})
+		if err := errors.Join(err, answer); err != nil {
+			return fmt.Errorf("nflog: %w", err)
 		}
-		return errors.New("nflog: no answer")
+		return nil
 	}
 	if err := send(attr(nil, 1, []byte{1})); err != nil { // NFULA_CFG_CMD: bind
 		return err
@@ -337,25 +360,30 @@ func (j *judge) openLog() error {
 	return send(mode)
 }
 
-// messages reads netlink messages: it waits for the first, then until nothing
-// comes for quiet.
-func messages(fd int, first, quiet time.Duration, each func(typ uint16, payload []byte)) {
+// messages hands over netlink messages until done, waiting for them; where done
+// is nil, those that are there.
+func messages(fd int, done func() bool, each func(typ uint16, payload []byte)) error {
 	buf := make([]byte, 1<<16)
-	for wait := first; ; wait = quiet {
-		p := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
-		n, err := unix.Poll(p, int(wait.Milliseconds()))
-		if err == unix.EINTR {
-			continue
-		}
-		if err != nil || n == 0 {
-			return
-		}
+	for done == nil || !done() {
 		k, _, err := unix.Recvfrom(fd, buf, 0)
-		if err != nil {
-			if err == unix.ENOBUFS {
-				continue
+		switch err {
+		case nil:
+		case unix.EINTR:
+			continue
+		case unix.EAGAIN:
+			if done == nil {
+				return nil
 			}
-			return
+			n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, int(hang.Milliseconds()))
+			if err != nil && err != unix.EINTR {
+				return fmt.Errorf("poll: %w", err)
+			}
+			if err == nil && n == 0 {
+				return fmt.Errorf("no message for %v", hang)
+			}
+			continue
+		default: // ENOBUFS, too: what is lost may be what matters
+			return fmt.Errorf("netlink: %w", err)
 		}
 		for b := buf[:k]; len(b) >= 16; {
 			l := int(binary.NativeEndian.Uint32(b))
@@ -366,6 +394,7 @@ func messages(fd int, first, quiet time.Duration, each func(typ uint16, payload 
 			b = b[min(len(b), (l+3)&^3):]
 		}
 	}
+	return nil
 }
 
 func attrs(b []byte) map[uint16][]byte {
@@ -384,6 +413,7 @@ func attrs(b []byte) map[uint16][]byte {
 // seen is what the kernel did with a packet.
 type seen struct {
 	path    []ref
+	met     bool // it came to the first hook
 	arrived bool // it came to the end of INPUT or POSTROUTING
 	local   bool
 	src     netip.AddrPort
@@ -402,11 +432,12 @@ func (s seen) String() string {
 
 var tracePrefix = regexp.MustCompile(`^TRACE: (\S+?):(.+):(rule|return|policy):(\d+) ?$`)
 
-// watch gathers the trace of the packet just sent.
-func (j *judge) watch(backend string, six bool, quiet time.Duration) seen {
+// watch gathers the trace of the packet just sent, up to that of the fence.
+func (j *judge) watch(backend string, six bool) (seen, error) {
 	var s seen
+	fenced := false
 	cstr := func(b []byte) string { return string(bytes.TrimRight(b, "\x00")) }
-	messages(j.trace, 300*time.Millisecond, quiet, func(typ uint16, payload []byte) {
+	err := messages(j.trace, func() bool { return fenced }, func(typ uint16, payload []byte) {
 		if typ != 10<<8|17 || len(payload) < 4 { // NFNL_SUBSYS_NFTABLES, NFT_MSG_TRACE
 			return
 		}
@@ -419,20 +450,28 @@ func (j *judge) watch(backend string, six bool, quiet time.Duration) seen {
 		if t := a[4]; len(t) == 4 {
 			kind = binary.BigEndian.Uint32(t)
 		}
+		if kind != 3 { // NFT_TRACETYPE_RULE
+			return
+		}
 		if table == "judge" {
-			if (chain == "in" || chain == "post") && kind == 3 {
+			switch chain {
+			case "fence":
+				fenced = true
+			case "pre", "out":
+				s.met = true
+			default:
 				s.finish(a, chain == "in", six, j.names)
 			}
 			return
 		}
-		if kind != 3 || backend != "nft" { // NFT_TRACETYPE_RULE
+		if backend != "nft" {
 			return
 		}
 		n := slices.Index(j.chains[table+" "+chain], binary.BigEndian.Uint64(a[3]))
 		s.path = append(s.path, ref{table, chain, n + 1})
 	})
-	if backend == "legacy" {
-		messages(j.log, quiet, quiet, func(typ uint16, payload []byte) {
+	if err == nil && backend == "legacy" {
+		err = messages(j.log, nil, func(typ uint16, payload []byte) {
 			if typ != 4<<8 || len(payload) < 4 {
 				return
 			}
@@ -449,7 +488,10 @@ func (j *judge) watch(backend string, six bool, quiet time.Duration) seen {
 			s.path = append(s.path, ref{m[1], m[2], n})
 		})
 	}
-	return s
+	if err == nil && !s.met {
+		err = errors.New("the packet did not come to the first hook")
+	}
+	return s, err
 }
 
 // finish reads how the packet looked at the end of a hook.
@@ -629,33 +671,71 @@ func (j *judge) saved(backend string, six bool) string {
 }
 
 // send sends one packet and returns what the kernel did with it.
-func (j *judge) send(backend string, p Packet, payload int, quiet time.Duration) (seen, error) {
+func (j *judge) send(backend string, p Packet, payload int) (seen, error) {
 	six := p.Dst.Addr().Is6()
 	raw := craft(p, payload)
 	var s seen
 	var failed error
 	j.do(func() error {
-		drain := func(fd int) { messages(fd, 0, 0, func(uint16, []byte) {}) }
-		drain(j.trace)
-		drain(j.log)
+		for _, fd := range []int{j.trace, j.log} {
+			if err := messages(fd, nil, func(uint16, []byte) {}); err != nil {
+				return err
+			}
+		}
 		if err := netlink.ConntrackTableFlush(netlink.ConntrackTable); err != nil {
 			return fmt.Errorf("conntrack flush: %w", err)
 		}
+		letGo, err := stay()
+		if err != nil {
+			return err
+		}
+		by := "lo" // where a packet of this machine's own may come in once more
 		if p.Hook == Output {
 			failed = sendLocal(p, raw)
 		} else {
-			frame := append(slices.Clone(j.mac[p.In]), 0x02, 0, 0, 0, 0, 9)
-			if six {
-				frame = append(frame, 0x86, 0xdd)
-			} else {
-				frame = append(frame, 0x08, 0x00)
-			}
-			_, failed = unix.Write(j.inject[p.In], append(frame, raw...))
+			by = p.In
+			failed = j.put(by, six, raw)
 		}
-		s = j.watch(backend, six, quiet)
+		if failed == nil {
+			failed = j.put(by, false, fence)
+		}
+		if err := letGo(); err != nil || failed != nil {
+			return err
+		}
+		s, failed = j.watch(backend, six)
 		return nil
 	})
 	return s, failed
+}
+
+// put lets a packet come in by an interface.
+func (j *judge) put(in string, six bool, raw []byte) error {
+	frame := append(make([]byte, 6, 14+len(raw)), 0x02, 0, 0, 0, 0, 9)
+	copy(frame, j.mac[in])
+	if six {
+		frame = append(frame, 0x86, 0xdd)
+	} else {
+		frame = append(frame, 0x08, 0x00)
+	}
+	_, err := unix.Write(j.inject[in], append(frame, raw...))
+	return err
+}
+
+// stay keeps the thread on the CPU it is on, until it is let go.
+func stay() (letGo func() error, err error) {
+	var may, here unix.CPUSet
+	if err := unix.SchedGetaffinity(0, &may); err != nil {
+		return nil, fmt.Errorf("CPUs: %w", err)
+	}
+	var cpu uint32
+	if _, _, errno := unix.RawSyscall(unix.SYS_GETCPU, uintptr(unsafe.Pointer(&cpu)), 0, 0); errno != 0 {
+		return nil, fmt.Errorf("CPU: %w", errno)
+	}
+	here.Set(int(cpu))
+	if err := unix.SchedSetaffinity(0, &here); err != nil {
+		return nil, fmt.Errorf("staying on CPU %d: %w", cpu, err)
+	}
+	return func() error { return unix.SchedSetaffinity(0, &may) }, nil
 }
 
 // sendLocal sends a whole IP packet as a process with the packet's user and
@@ -699,7 +779,21 @@ func sendLocal(p Packet, raw []byte) error {
 	return err
 }
 
-// craft builds the packet, marked for the trace by its IP id or flow label.
+// fenceID is the IP id of the fence.
+const fenceID = 0x4243
+
+// fence is the packet behind a packet. It is not marked as one.
+var fence = func() []byte {
+	at := netip.MustParseAddrPort("192.0.2.1:9")
+	raw := craft(Packet{Proto: UDP, Src: at, Dst: at}, 0)
+	binary.BigEndian.PutUint16(raw[4:], fenceID)
+	raw[6], raw[10], raw[11] = 0, 0, 0
+	binary.BigEndian.PutUint16(raw[10:], checksum(raw[:20], 0))
+	return raw
+}()
+
+// craft builds the packet, marked for the trace by the reserved flag or the flow
+// label.
 func craft(p Packet, payload int) []byte {
 	src, dst := p.Src.Addr().AsSlice(), p.Dst.Addr().AsSlice()
 	var l4 []byte
@@ -771,6 +865,7 @@ func craft(p Packet, payload int) []byte {
 	h[0], h[8], h[9] = 0x45, byte(ttl), proto
 	binary.BigEndian.PutUint16(h[2:], uint16(20+len(l4)))
 	binary.BigEndian.PutUint16(h[4:], 0x4242)
+	h[6] = 0x80
 	h = slices.Concat(h, src, dst)
 	binary.BigEndian.PutUint16(h[10:], checksum(h, 0))
 	return append(h, l4...)
@@ -788,13 +883,6 @@ func checksum(b []byte, sum uint32) uint16 {
 	}
 	return ^uint16(sum)
 }
-
-// The waits of a first try and, where it seems to disagree, of a second: a busy
-// machine may deliver the trace late.
-const (
-	shortQuiet = 5 * time.Millisecond
-	longQuiet  = 80 * time.Millisecond
-)
 
 // listen opens the sockets that TPROXY hands packets to.
 func (j *judge) listen(port int) {
