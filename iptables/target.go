@@ -367,8 +367,10 @@ func (t *natTarget) apply(w *walk, f *flow) effect {
 		f.snat = netip.AddrPortFrom(w.masqueradeAs(f), 0)
 		if f.local {
 			// Only what comes in again over the loopback meets rules with its new source.
-			if f.snat.Addr().IsValid() {
-				f.src = f.snat.Addr()
+			if to := f.snat.Addr(); to.IsValid() {
+				// nf_nat_setup_info: what looks as before is not translated.
+				f.srcNAT = to != f.src || t.random || t.randomFully || t.hasPort && (f.sport < t.minP || f.sport > t.maxP)
+				f.src = to
 			} else {
 				w.assume("the source that MASQUERADE gives to a packet that stays here is not known: rules behind it see the old one")
 			}
