@@ -415,7 +415,8 @@ func TestScreensInTheReadme(t *testing.T) {
 		args := strings.Fields(m[1])
 		var lines []string
 		if size := m[3]; size != "" {
-			lines = onTerminal(t, size, args)
+			_, is, _ := strings.Cut(block, "```text\n")
+			lines = onTerminal(t, size, args, strings.Split(strings.TrimSuffix(is, "\n```\n"), "\n"))
 			if lines == nil { // no tmux here: leave it as it is
 				return block
 			}
@@ -439,9 +440,9 @@ func TestScreensInTheReadme(t *testing.T) {
 }
 
 // onTerminal runs the program in a terminal of a size such as 120x36 and returns
-// what is on it when the trace is done, with the clock at noon. It returns nil
-// where there is no tmux.
-func onTerminal(t *testing.T, size string, args []string) []string {
+// what is on it with the clock at noon: want as soon as that is there, otherwise
+// what no longer changes. It returns nil where there is no tmux.
+func onTerminal(t *testing.T, size string, args, want []string) []string {
 	t.Helper()
 	tmux, err := exec.LookPath("tmux")
 	if err != nil {
@@ -468,23 +469,30 @@ func onTerminal(t *testing.T, size string, args []string) []string {
 		t.Fatalf("tmux: %v: %s", err, out)
 	}
 	defer run("kill-server")
-	last := ""
-	for range 150 {
-		time.Sleep(200 * time.Millisecond)
+	var last []string
+	same := 0
+	for range 1200 {
 		out, err := run("capture-pane", "-p")
 		if err != nil {
 			t.Fatalf("tmux: %v: %s", err, out)
 		}
-		if out == last && strings.Contains(out, "REACHABLE") && strings.Contains(out, "q quit") {
-			lines := strings.Split(strings.TrimRight(out, "\n"), "\n")
-			for i, l := range lines {
-				lines[i] = strings.TrimRight(clock.ReplaceAllString(l, "12:00:00Z"), " ")
-			}
+		lines := strings.Split(strings.TrimRight(out, "\n"), "\n")
+		for i, l := range lines {
+			lines[i] = strings.TrimRight(clock.ReplaceAllString(l, "12:00:00Z"), " ")
+		}
+		if slices.Equal(lines, want) {
 			return lines
 		}
-		last = out
+		if same++; !slices.Equal(lines, last) {
+			same = 0
+		}
+		if same == 100 && strings.Contains(out, "REACHABLE") && strings.Contains(out, "q quit") {
+			return lines
+		}
+		last = lines
+		time.Sleep(100 * time.Millisecond) // tmux cannot tell of a change
 	}
-	t.Fatalf("no trace on the terminal:\n%s", last)
+	t.Fatalf("no trace on the terminal:\n%s", strings.Join(last, "\n"))
 	return nil
 }
 
