@@ -71,7 +71,7 @@ func TestReplicasOfAGatewayAreCompared(t *testing.T) {
 }
 
 // patient answers questions of some kinds only when a second one of the kind is
-// under way, or has been; when none comes for a while it answers all the same.
+// under way, or has been; when none comes at all it answers all the same.
 type patient struct {
 	trace.Source
 	second map[string]chan struct{} // by area and file: closed when two are under way
@@ -94,7 +94,7 @@ func (s *patient) Observe(ctx context.Context, q trace.Query) (trace.Observation
 	if second != nil {
 		select {
 		case <-second:
-		case <-time.After(5 * time.Second):
+		case <-time.After(time.Minute): // to fail, not to hang
 		}
 	}
 	s.mu.Lock()
