@@ -301,7 +301,32 @@ func (j *judge) readState() error {
 		}
 		j.host.Routes = append(j.host.Routes, r...)
 	}
-	return nil
+	return j.settled()
+}
+
+// settled waits until every IPv6 address takes packets: the kernel lists an
+// address at once and adds its local route later, without duplicate address
+// detection too.
+func (j *judge) settled() error {
+	for end := time.Now().Add(hang); ; time.Sleep(time.Millisecond) {
+		routes, err := netlink.RouteListFiltered(netlink.FAMILY_V6, &netlink.Route{Table: unix.RT_TABLE_LOCAL, Type: unix.RTN_LOCAL}, netlink.RT_FILTER_TABLE|netlink.RT_FILTER_TYPE)
+		if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) {
+			return fmt.Errorf("local routes: %w", err)
+		}
+		local := map[netip.Addr]bool{}
+		for _, r := range routes {
+			if a, ok := netip.AddrFromSlice(r.Dst.IP); ok {
+				local[a] = true
+			}
+		}
+		i := slices.IndexFunc(j.host.Addrs, func(i InterfaceAddr) bool { return i.Prefix.Addr().Is6() && !local[i.Prefix.Addr()] })
+		if i < 0 {
+			return nil
+		}
+		if time.Now().After(end) {
+			return fmt.Errorf("%v has no local route", j.host.Addrs[i].Prefix)
+		}
+	}
 }
 
 // attr appends a netlink attribute.
