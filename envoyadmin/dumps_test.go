@@ -93,6 +93,11 @@ func (a *asker) ask(what string, c Call) {
 	a.t.Helper()
 	a.calls++
 	res := a.d.Match(c)
+	for i := range res.Outcomes {
+		if why := unsaid(&res.Outcomes[i]); why != "" {
+			a.t.Errorf("%s: %s: %+v", a.name, why, res.Outcomes[i])
+		}
+	}
 	if len(res.Outcomes) == 0 {
 		a.t.Errorf("%s %s: no answer", a.name, what)
 	}

@@ -355,7 +355,9 @@ func (r *run) routed(w *way, b *chainBody, e *routeEntry, choice route.HostChoic
 		up := route.Upgrade(b.hcm, o.Route, req)
 		if up.Refusal.Status != 0 {
 			w.settle(Reject, "", up.Refusal.Flags, up.Refusal.Details)
-			r.amendRoute(w, up.Refusal.Why)
+			if s := r.amendRoute(w, up.Refusal.Why); s != nil {
+				s.State = StateFail
+			}
 			w.respond(up.Refusal.Status, "", "")
 			w.end()
 			return
@@ -496,13 +498,16 @@ func routing(o *route.Outcome) *Routing {
 	return out
 }
 
-func (r *run) amendRoute(w *way, words string) {
+// amendRoute adds to what the route's step says, and returns the step; nil where
+// there is none.
+func (r *run) amendRoute(w *way, words string) *Step {
 	for i := len(w.out.Steps) - 1; i >= 0; i-- {
-		if w.out.Steps[i].Kind == KindRoute {
-			w.out.Steps[i].Why = joinWords(w.out.Steps[i].Why, words)
-			return
+		if s := &w.out.Steps[i]; s.Kind == KindRoute {
+			s.Why = joinWords(s.Why, words)
+			return s
 		}
 	}
+	return nil
 }
 
 func or(status, otherwise int) int {

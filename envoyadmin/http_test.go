@@ -285,3 +285,31 @@ func TestASessionBindsARequestToItsHost(t *testing.T) {
 		}
 	}
 }
+
+func TestWhatIsRefusedOrInDoubtShowsInTheSteps(t *testing.T) {
+	lua := httpFilter("lua.v3.Lua", `,"default_source_code":{"inline_string":"function envoy_on_request(h) h:headers():add(\"a\",\"b\") end"}`) + "," + routerFilter
+	plain := `"filter_chains":[{"filters":[` + hcm("") + `]}]`
+	proxied := `"listener_filters":[{"name":"p","typed_config":{"@type":"x/envoy.extensions.filters.listener.proxy_protocol.v3.ProxyProtocol"}}],` + plain
+	for _, tc := range []struct {
+		name, listener string
+		call           Call
+		verdict        Verdict
+		kind           string
+		state          State
+		why            string
+	}{
+		{"a CONNECT that is not allowed", plain, Call{Method: "CONNECT", Path: "/"}, Reject, KindRoute, StateFail, "allows the upgrade to CONNECT"},
+		{"an upgrade that is not allowed", plain, Call{Headers: []Header{{"upgrade", "websocket"}, {"connection", "upgrade"}}}, Reject, KindRoute, StateFail, "allows the upgrade to websocket"},
+		{"a PROXY protocol header that may be missing", proxied, Call{}, Undetermined, KindListener, StateUnknown, "wants a PROXY protocol header"},
+		{"a script that may choose the route again", `"filter_chains":[{"filters":[` + hcmWith(lua, "") + `]}]`, Call{}, Undetermined, KindFilter, StateUnknown, "let the route be chosen again"},
+		{"no router", `"filter_chains":[{"filters":[` + hcmWith("", "") + `]}]`, Call{}, Undetermined, KindRoute, StateUnknown, "no HTTP filters"},
+		{"a terminal filter that is not the last", `"filter_chains":[{"filters":[` + hcm("") + "," + hcm("") + `]}]`, Call{}, Undetermined, KindFilterChain, StateUnknown, "must be the last one"},
+	} {
+		tc.call.Address = at80
+		o := read(t, httpDump(tc.listener, tableR)).Match(tc.call).Outcomes[0]
+		i := slices.IndexFunc(o.Steps, func(s Step) bool { return s.State == tc.state })
+		if o.Verdict != tc.verdict || i < 0 || o.Steps[i].Kind != tc.kind || !strings.Contains(o.Steps[i].Why, tc.why) || strings.Count(o.Steps[i].Why, tc.why) > 1 {
+			t.Errorf("%s: %s %q %+v", tc.name, o.Verdict, o.Reasons, o.Steps)
+		}
+	}
+}

@@ -145,6 +145,11 @@ func TestIstiosSimulatedCallsEndAsEnvoyEndsThem(t *testing.T) {
 			n++
 			t.Run(c.ID, func(t *testing.T) {
 				res := d.Match(c.Effective.call(s.Proxy.Type))
+				for i := range res.Outcomes {
+					if why := unsaid(&res.Outcomes[i]); why != "" {
+						t.Errorf("%s: %+v", why, res.Outcomes[i])
+					}
+				}
 				if len(res.Outcomes) == 0 {
 					t.Fatal("no outcome")
 				}

@@ -136,11 +136,21 @@ func (w *way) settle(v Verdict, code, flags, details string) {
 	w.out.Verdict, w.out.Error, w.out.Flags, w.out.Details = v, code, flags, details
 }
 
-// doubt makes the way undetermined for a reason.
+// doubt makes the way undetermined for a reason. The step it arose at says so,
+// unless that is in doubt or has failed already: who reads the steps alone must
+// not take the way for open.
 func (w *way) doubt(format string, args ...any) {
 	reason := fmt.Sprintf(format, args...)
 	w.note(reason)
 	w.settle(Undetermined, "", "", "")
+	if n := len(w.out.Steps); n > 0 {
+		if s := &w.out.Steps[n-1]; s.State == StateOK || s.State == StateWarn {
+			s.State = StateUnknown
+			if !strings.Contains(s.Why, reason) {
+				s.Why = joinWords(s.Why, reason)
+			}
+		}
+	}
 }
 
 func (w *way) note(reason string) {
@@ -173,6 +183,9 @@ func (w *way) finish() {
 		if len(o.Reasons) > 0 && o.Cluster == "" && o.Terminal == "" {
 			o.Verdict = Undetermined
 		}
+	}
+	if n := len(o.Steps); o.Verdict == Reject && n > 0 && !slices.ContainsFunc(o.Steps, func(s Step) bool { return s.State == StateFail }) {
+		o.Steps[n-1].State = StateFail
 	}
 	if r := o.Response; r != nil && o.Verdict == Undetermined { // only one of the answers there may be
 		text := "unless that changes it, Envoy answers with " + r.String()
@@ -698,7 +711,10 @@ func (r *run) handshake(w *way, b *chainBody) bool {
 		return c.PastRefusals
 	}
 	end(StateOK, "terminates TLS")
-	if len(c.ALPN) > 0 && len(s.alpn) > 0 && !slices.ContainsFunc(c.ALPN, func(p string) bool { return slices.Contains(s.alpn, p) }) {
+	// Who offers istio-http/1.1, as Istio's proxies do, offers http/1.1 behind it.
+	if len(c.ALPN) > 0 && len(s.alpn) > 0 && !slices.ContainsFunc(c.ALPN, func(p string) bool {
+		return slices.Contains(s.alpn, p) || slices.Contains(s.alpn, strings.TrimPrefix(p, "istio-"))
+	}) {
 		// ServerContextImpl's alpnSelectCallback then answers SSL_TLSEXT_ERR_NOACK.
 		end(StateOK, fmt.Sprintf("agrees on no application protocol: the client offers %s, the chain %s; a client that insists on one gives up", strings.Join(c.ALPN, ", "), strings.Join(s.alpn, ", ")))
 	}

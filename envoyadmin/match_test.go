@@ -83,7 +83,7 @@ func TestTheHandshakeDecidesBeforeAnyFilter(t *testing.T) {
 func TestAClientAndAChainMayAgreeOnNoProtocol(t *testing.T) {
 	socket := strings.Replace(tlsSocket("there", false), `"common_tls_context":{`, `"common_tls_context":{"alpn_protocols":["h2","http/1.1"],`, 1)
 	d := read(t, httpDump(`"filter_chains":[{`+socket+`,"filters":[`+hcm("")+`]}]`, tableR))
-	for alpn, want := range map[string]bool{"h2": false, "http/1.1": false, "acme": true, "": false} {
+	for alpn, want := range map[string]bool{"h2": false, "http/1.1": false, "istio-h2": false, "acme": true, "istio": true, "": false} {
 		c := Call{Address: at80, TLS: TLS}
 		if alpn != "" {
 			c.ALPN = []string{alpn}

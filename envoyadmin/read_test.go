@@ -382,6 +382,9 @@ func FuzzRead(f *testing.F) {
 		} {
 			total := 0.0
 			for _, o := range d.Match(c).Outcomes {
+				if why := unsaid(&o); why != "" {
+					t.Errorf("%s: %+v", why, o)
+				}
 				total += o.Probability
 				if o.Verdict == Undetermined && len(o.Reasons) == 0 {
 					t.Fatalf("undetermined without a reason: %+v", o)
@@ -430,6 +433,9 @@ func TestAnUnknownTypeMattersOnlyWhereItCouldChangeTheVerdict(t *testing.T) {
 		{"what chooses the cluster", `"filter_chains":[{"filters":[` + hcm("") + `]}]`, route(`},"route":{"inline_cluster_specifier_plugin":{"extension":` + acme("Plugin") + `}}`), "acme.Plugin"},
 	} {
 		o := read(t, httpDump(tc.listener, tc.table)).Match(Call{Address: at80}).Outcomes[0]
+		if why := unsaid(&o); why != "" {
+			t.Errorf("%s: %s", tc.name, why)
+		}
 		if tc.want == "" && (o.Verdict != Forward || o.Cluster != "a" || len(o.Reasons) > 0) || tc.want != "" && (o.Verdict != Undetermined || !strings.Contains(reasons(&o), tc.want)) {
 			t.Errorf("%s: %s to %q: %q, want %q", tc.name, o.Verdict, o.Cluster, o.Reasons, tc.want)
 		}

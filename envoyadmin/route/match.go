@@ -356,7 +356,7 @@ func describePath(m *routev3.RouteMatch) string {
 	case *routev3.RouteMatch_Path:
 		return "path == " + matcher.Show(p.Path) + fold
 	case *routev3.RouteMatch_PathSeparatedPrefix:
-		return "path prefix " + matcher.Show(p.PathSeparatedPrefix) + " at a /" + fold
+		return "path " + matcher.Show(p.PathSeparatedPrefix) + " or below it" + fold
 	case *routev3.RouteMatch_SafeRegex:
 		return "regex " + matcher.Show(p.SafeRegex.GetRegex())
 	case *routev3.RouteMatch_ConnectMatcher_:
