@@ -49,11 +49,12 @@ be read is listed on stderr and in the snapshot; that is not an error.`,
 			if err != nil {
 				return err
 			}
-			src, err := openSource(s, opts)
+			src, err := openSource(s, opts, false)
 			if err != nil {
 				return err
 			}
 			defer func() { err = closing(src, err) }()
+			src.login(cmd.Context())
 			return capture(cmd.Context(), s, opts, src, target, out)
 		},
 	}

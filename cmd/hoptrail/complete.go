@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"io"
 	"slices"
 	"strings"
 	"time"
@@ -78,7 +79,7 @@ type listedItem struct {
 func (o *traceOptions) listed(ctx context.Context, file string) []listedItem {
 	ctx, cancel := context.WithTimeout(ctx, completionLimit)
 	defer cancel()
-	src, err := openSource(&streams{}, o)
+	src, err := openSource(&streams{err: io.Discard}, o, true) // the shell has the terminal
 	if err != nil {
 		return nil
 	}

@@ -47,15 +47,16 @@ func (o *liveFlags) check() error {
 // liveSource returns the running cluster that kubectl's flags name. It makes no
 // request. limit is the time limit of a whole trace, 0 for none; the reads get
 // nine tenths of it, so that a trace that runs out of time still says what it
-// could not read. tell is told what
-// is created in the cluster and may be nil. The caller closes the source, after
+// could not read. screen says that
+// the terminal UI will have the terminal. tell is told what is created in the
+// cluster, and may be nil. The caller closes the source, after
 // an interrupt as well: that removes what was created.
-func liveSource(o clusterOptions, limit time.Duration, tell func(string)) (*live.Source, error) {
+func liveSource(o clusterOptions, limit time.Duration, screen bool, tell func(string)) (*live.Source, error) {
 	return live.New(live.Options{
 		Kubeconfig: o.kubeconfig, Context: o.context, Namespace: o.namespace, As: o.as, AsGroups: o.asGroups,
 		Resolver: o.live.resolver, Timeout: limit / 10 * 9, ReadTimeout: o.live.readTimeout,
 		LogSince: o.live.logSince, LogTail: o.live.logTail,
-		NodeDebug: o.live.nodeDebug, NodeDebugImage: o.live.nodeDebugImage, Tell: tell,
+		NodeDebug: o.live.nodeDebug, NodeDebugImage: o.live.nodeDebugImage, Tell: tell, Screen: screen,
 		UserAgent: "hoptrail/" + version(), LocalNode: thisMachine,
 	})
 }

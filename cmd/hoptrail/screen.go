@@ -80,6 +80,8 @@ func askOnScreen(ctx context.Context, s *streams, o *outputOptions, src *source,
 		},
 	}
 	if src.live() {
+		src.told.hold()
+		defer src.told.release()
 		src.logs = new(trace.LogReader)
 		session.Follow = src.follow
 	} else {

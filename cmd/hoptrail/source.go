@@ -2,10 +2,13 @@ package main
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"strings"
+	"sync"
 
 	"github.com/hoptrail/hoptrail/internal/snapshot"
 	"github.com/hoptrail/hoptrail/k8s/live"
@@ -26,12 +29,20 @@ type source struct {
 	namespace string
 
 	cluster *live.Source     // nil for files
+	told    *teller          // what the cluster's source tells; nil for files
 	logs    *trace.LogReader // of followed logs; nil where none are
 	tails   tails
 }
 
 // live says whether the source is a running platform.
 func (s *source) live() bool { return s.cluster != nil }
+
+// login logs in to a cluster whose kubeconfig names a program for that.
+func (s *source) login(ctx context.Context) {
+	if s.live() {
+		s.cluster.Login(ctx)
+	}
+}
 
 // home puts a Pod named without its namespace into the kubeconfig's.
 func (s *source) home(from string) string {
@@ -83,8 +94,47 @@ func sameFile(a, b string) bool {
 	return errA == nil && errB == nil && os.SameFile(fa, fb)
 }
 
-// openSource opens what the flags name: --snapshot, else the live cluster.
-func openSource(s *streams, o *traceOptions) (*source, error) {
+// teller passes lines on to standard error. While a screen is shown it keeps
+// them: they would be written across it.
+type teller struct {
+	mu   sync.Mutex
+	w    io.Writer
+	held bool
+	kept []string
+}
+
+func (t *teller) say(line string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	const most = 100
+	switch {
+	case !t.held:
+		fmt.Fprintln(t.w, "hoptrail: "+oneLine(line))
+	case len(t.kept) < most:
+		t.kept = append(t.kept, line)
+	}
+}
+
+// hold keeps lines from now on; release says those that were kept.
+func (t *teller) hold() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.held = true
+}
+
+func (t *teller) release() {
+	t.mu.Lock()
+	kept := t.kept
+	t.held, t.kept = false, nil
+	t.mu.Unlock()
+	for _, line := range kept {
+		t.say(line)
+	}
+}
+
+// openSource opens what the flags name: --snapshot, else the live cluster. screen
+// says that the terminal UI will be shown.
+func openSource(s *streams, o *traceOptions, screen bool) (*source, error) {
 	if o.snapshot != "" {
 		snap, err := snapshot.Open(o.snapshot)
 		if err != nil {
@@ -95,11 +145,12 @@ func openSource(s *streams, o *traceOptions) (*source, error) {
 		src.namespace = cmp.Or(o.cluster.namespace, src.namespace)
 		return src, nil
 	}
-	cluster, err := liveSource(o.cluster, o.timeout, func(line string) { fmt.Fprintln(s.err, "hoptrail: "+oneLine(line)) })
+	told := &teller{w: s.err}
+	cluster, err := liveSource(o.cluster, o.timeout, screen, told.say)
 	if err != nil {
 		return nil, err
 	}
-	return &source{Source: snapshot.Redact(cluster), name: cluster.Context(), namespace: cluster.Namespace(), close: cluster.Close, cluster: cluster}, nil
+	return &source{told: told, Source: snapshot.Redact(cluster), name: cluster.Context(), namespace: cluster.Namespace(), close: cluster.Close, cluster: cluster}, nil
 }
 
 // openDemo opens a world of the binary.

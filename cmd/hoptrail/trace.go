@@ -256,14 +256,16 @@ func runTrace(cmd *cobra.Command, s *streams, opts *traceOptions, args []string)
 	if err := opts.cluster.live.check(); err != nil {
 		return err
 	}
-	if _, err := opts.format(s); err != nil {
+	format, err := opts.format(s)
+	if err != nil {
 		return err
 	}
-	src, err := openSource(s, opts)
+	src, err := openSource(s, opts, format == "")
 	if err != nil {
 		return err
 	}
 	defer func() { err = closing(src, err) }()
+	src.login(cmd.Context())
 	target.From = src.home(target.From)
 	return ask(cmd.Context(), s, &opts.outputOptions, src, target)
 }

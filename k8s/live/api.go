@@ -119,6 +119,9 @@ func (s *Source) open(ctx context.Context, r request) (io.ReadCloser, error) {
 			return &countingBody{resp.Body, s}, nil
 		}
 		apiErr := s.readError(resp, r)
+		if apiErr.code == http.StatusUnauthorized && try == 0 && s.hasRead() {
+			continue // the token ran out: client-go has another for the next request
+		}
 		busy := apiErr.code == http.StatusTooManyRequests || apiErr.code == http.StatusServiceUnavailable
 		if !busy || try == 3 {
 			return nil, apiErr

@@ -64,6 +64,10 @@ type Options struct {
 	// runs the programs found in PATH instead, as it does for files of which this
 	// says nothing.
 	LocalNode func(ctx context.Context) (files map[string][]byte, notRead map[string]error, err error)
+	// Screen says that the program will have the terminal to itself: a login
+	// plugin of the kubeconfig then gets no standard input but in [Source.Login],
+	// and what it says on standard error goes to Tell, line by line.
+	Screen bool
 	// UserAgent is sent with every request; empty is "hoptrail".
 	UserAgent string
 }
@@ -73,6 +77,7 @@ type Options struct {
 type Source struct {
 	opts      Options
 	config    *rest.Config
+	asks      *rest.Config // the same with a login plugin that may ask on the terminal; nil without a plugin
 	base      *url.URL
 	client    *http.Client
 	limiter   flowcontrol.RateLimiter
@@ -141,11 +146,18 @@ func New(opts Options) (*Source, error) {
 	if opts.As != "" {
 		user = opts.As
 	}
+	asks := config
+	if config.ExecProvider != nil && opts.Screen {
+		config = offTerminal(config)
+	}
 	s, err := newSource(opts, config)
 	if err != nil {
 		return nil, err
 	}
 	s.namespace, s.context, s.user = ns, name, user
+	if asks.ExecProvider != nil {
+		s.asks = asks
+	}
 	return s, nil
 }
 
@@ -184,7 +196,8 @@ func newSource(opts Options, config *rest.Config) (*Source, error) {
 	if err != nil {
 		return nil, fmt.Errorf("kubeconfig: server: %w", err)
 	}
-	client, err := rest.HTTPClientFor(config)
+	var client *http.Client
+	overheard(config, opts, func() { client, err = rest.HTTPClientFor(config) })
 	if err != nil {
 		return nil, fmt.Errorf("kubeconfig: %w", err)
 	}
