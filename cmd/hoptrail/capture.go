@@ -126,12 +126,31 @@ func capture(ctx context.Context, s *streams, opts *traceOptions, src *source, t
 	if err := rec.Close(); err != nil {
 		return err
 	}
-	slices.SortFunc(missed, func(a, b *trace.NotReadError) int { return strings.Compare(a.Query.Path(), b.Query.Path()) })
-	for _, m := range missed {
-		fmt.Fprintln(s.err, "hoptrail: not read: "+oneLine(m.Error()))
+	for _, line := range notReadLines(missed) {
+		fmt.Fprintln(s.err, "hoptrail: not read: "+oneLine(line))
 	}
 	fmt.Fprintf(s.out, "%s: %s\n", out, oneLine(r.Summary))
 	return nil
+}
+
+// notReadLines says what could not be read, all that is for the same reason in one
+// line.
+func notReadLines(missed []*trace.NotReadError) []string {
+	slices.SortFunc(missed, func(a, b *trace.NotReadError) int { return strings.Compare(a.Query.Path(), b.Query.Path()) })
+	var whys []string
+	files := map[string][]string{}
+	for _, m := range missed {
+		if files[m.Why] == nil {
+			whys = append(whys, m.Why)
+		}
+		if path := m.Query.Path(); !slices.Contains(files[m.Why], path) {
+			files[m.Why] = append(files[m.Why], path)
+		}
+	}
+	for i, why := range whys {
+		whys[i] = strings.Join(files[why], ", ") + ": " + why
+	}
+	return whys
 }
 
 // aroundPath is what lies beside the path of a report: every list of the

@@ -84,7 +84,7 @@ func (s *Source) exec(ctx context.Context, ns, pod, container string, limit int6
 	if container != "" {
 		where += " (" + container + ")"
 	}
-	e := &execError{code: -1, argv: strings.Join(argv, " "), where: where, stderr: strings.Join(strings.Fields(string(stderr.take())), " ")}
+	e := &execError{code: -1, argv: readable(strings.Join(argv, " ")), where: where, stderr: strings.Join(strings.Fields(string(stderr.take())), " ")}
 	var exit utilexec.CodeExitError
 	if errors.As(err, &exit) {
 		e.code = exit.Code

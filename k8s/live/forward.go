@@ -205,6 +205,20 @@ type cutError struct {
 func (e *cutError) Error() string { return fmt.Sprintf("%v after %d bytes", e.err, e.n) }
 func (e *cutError) Unwrap() error { return e.err }
 
+// readable is a path, or a command that holds one, for a message: without the
+// expression that chooses among the counters, which fills a screen.
+func readable(path string) string {
+	head, tail, ok := strings.Cut(path, "&filter=")
+	if !ok {
+		return path
+	}
+	head += "&filter=..."
+	if _, rest, more := strings.Cut(tail, " "); more {
+		head += " " + rest
+	}
+	return head
+}
+
 // adminError is a refusal by the server in the Pod itself.
 type adminError struct{ msg string }
 
@@ -236,12 +250,12 @@ func (s *Source) getForwarded(ctx context.Context, ns, pod string, port int, pat
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
-		return nil, fmt.Errorf("GET %s of port %d in %s/%s: %w", path, port, ns, pod, unwrapURL(err))
+		return nil, fmt.Errorf("GET %s of port %d in %s/%s: %w", readable(path), port, ns, pod, unwrapURL(err))
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
 		body, _ := io.ReadAll(io.LimitReader(resp.Body, 300))
-		return nil, &adminError{fmt.Sprintf("GET %s of port %d in %s/%s: %s: %s", path, port, ns, pod, resp.Status, bytes.TrimSpace(body))}
+		return nil, &adminError{fmt.Sprintf("GET %s of port %d in %s/%s: %s: %s", readable(path), port, ns, pod, resp.Status, bytes.TrimSpace(body))}
 	}
 	data, err := readAll(resp.Body, limit)
 	if err != nil {
@@ -251,7 +265,7 @@ func (s *Source) getForwarded(ctx context.Context, ns, pod string, port int, pat
 		if errors.Is(err, io.ErrUnexpectedEOF) {
 			err = errors.New("the connection ended")
 		}
-		return nil, fmt.Errorf("GET %s of port %d in %s/%s: %w after %d bytes", path, port, ns, pod, err, len(data))
+		return nil, fmt.Errorf("GET %s of port %d in %s/%s: %w after %d bytes", readable(path), port, ns, pod, err, len(data))
 	}
 	return data, nil
 }

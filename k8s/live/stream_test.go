@@ -55,6 +55,25 @@ func TestTheAdminAPIIsReadThroughOnePortForward(t *testing.T) {
 	}
 }
 
+func TestWhyCountersWereNotReadCanBeRead(t *testing.T) {
+	f := newFake(t)
+	f.pod("ns", "p", "")
+	f.admin("ns", "p", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/stats" && len(r.URL.Query().Get("filter")) < 100 {
+			t.Errorf("all counters are asked for: %s", r.URL)
+		}
+		http.Error(w, "not now", http.StatusServiceUnavailable)
+	}))
+	nr := notRead(t, f.source(Options{}), proxyQuery("stats.txt"))
+	if want := "GET /stats?usedonly&filter=... of port 15000 in ns/p: 503 Service Unavailable: not now"; nr.Why != want {
+		t.Errorf("why %q", nr.Why)
+	}
+	argv := "pilot-agent request GET " + strings.TrimPrefix(adminPaths["stats.txt"], "/") + " --debug-port 15999"
+	if got := readable(argv); got != "pilot-agent request GET stats?usedonly&filter=... --debug-port 15999" {
+		t.Errorf("%q", got)
+	}
+}
+
 func TestHalfAnAnswerOfAProxyIsNoAnswer(t *testing.T) {
 	t.Parallel() // one of them waits for the time of a read
 	for _, c := range []struct {
