@@ -196,7 +196,10 @@ func (w *walker) ask(n *node, r *resolution, f flow) {
 				continue
 			}
 			asked = true
-			if a.Error != "" {
+			switch {
+			case a.Error != "" && len(r.addrs) > 0: // of the other type
+				h.check("answer", Warn, a.Type+" records: "+a.Error)
+			case a.Error != "":
 				h.check("answer", Fail, a.Error)
 			}
 			for _, v := range a.Values {
@@ -231,6 +234,9 @@ func (w *walker) ask(n *node, r *resolution, f flow) {
 			r.chain = append(r.chain, name)
 		}
 		r.chain = append(r.chain, next)
+		if slices.Contains(r.chain[:len(r.chain)-1], next) {
+			break // a circle
+		}
 		name = next
 	}
 	r.empty = len(r.addrs) == 0 && (asked || len(doc.Answers) == 0)

@@ -264,3 +264,32 @@ func TestOneWhoMayReadANamespaceOnlyIsToldWhatIsInItAndNoLies(t *testing.T) {
 		})
 	}
 }
+
+// TestWhatAResolverSaysOfANameIsKeptApart: a type that was not answered for takes
+// nothing from the other, and CNAMEs in a circle end.
+func TestWhatAResolverSaysOfANameIsKeptApart(t *testing.T) {
+	const circle = `{"name":"a.test.","type":"CNAME","values":["b.test."]},{"name":"b.test.","type":"CNAME","values":["a.test."]}`
+	for _, c := range []struct {
+		name, answers string
+		state         trace.State
+		check         trace.Check
+		chain         string
+	}{
+		{"an A record, and SERVFAIL for AAAA", `{"name":"a.test.","type":"A","values":["192.168.170.137"]},{"name":"a.test.","type":"AAAA","values":[],"error":"SERVFAIL"}`, trace.OK, trace.Check{Name: "answer", State: trace.Warn, Value: "AAAA records: SERVFAIL"}, "192.168.170.137"},
+		{"no such name", `{"name":"a.test.","type":"A","values":[],"error":"NXDOMAIN"}`, trace.Fail, trace.Check{Name: "answer", State: trace.Fail, Value: "NXDOMAIN"}, ""},
+		{"a circle", circle + `,{"name":"a.test.","type":"A","values":[],"error":"the CNAMEs go in a circle"}`, trace.Fail, trace.Check{Name: "answer", State: trace.Fail, Value: "the CNAMEs go in a circle"}, "a.test. b.test. a.test."},
+		{"a circle in a snapshot", circle, trace.Fail, trace.Check{}, "a.test. b.test. a.test."},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			world := unpack(t, ingressHTTP)
+			world["dns.json"] = []byte(`{"answers":[` + c.answers + `]}`)
+			h := traceFiles(t, world, asked{url: "http://a.test:31373/simple/httpserver"}.target(t)).Hops[0]
+			if h.Kind != trace.KindDNS || h.State != c.state || strings.Join(h.Detail.Answers, " ") != c.chain {
+				t.Errorf("%s %s, %q", h.Kind, h.State, h.Detail.Answers)
+			}
+			if c.check != (trace.Check{}) && !slices.Contains(h.Checks, c.check) {
+				t.Errorf("checks %+v", h.Checks)
+			}
+		})
+	}
+}

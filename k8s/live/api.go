@@ -467,8 +467,12 @@ type podInfo struct {
 	Spec struct {
 		NodeName    string
 		HostNetwork bool
-		DNSPolicy   string `json:"dnsPolicy"`
-		DNSConfig   struct {
+		HostAliases []struct {
+			IP        string `json:"ip"`
+			Hostnames []string
+		} `json:"hostAliases"`
+		DNSPolicy string `json:"dnsPolicy"`
+		DNSConfig struct {
 			Nameservers, Searches []string
 			Options               []struct{ Name, Value string }
 		} `json:"dnsConfig"`

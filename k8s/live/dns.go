@@ -3,6 +3,7 @@ package live
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -59,6 +60,13 @@ func (s *Source) resolve(ctx context.Context, q trace.Query) ([]byte, error) {
 	var assumed string
 	var err error
 	if ns, pod, ok := podVantage(q.From); ok {
+		p, podErr := s.pod(ctx, ns, pod)
+		if podErr != nil {
+			return nil, podErr
+		}
+		if found := hostAliases(p, q.Name); len(found) > 0 {
+			return marshalAnswers(found, "")
+		}
 		names, askers, assumed, err = s.podResolver(ctx, ns, pod, q.Name)
 	} else {
 		if node, ok := strings.CutPrefix(q.From, "node:"); ok && s.opts.Resolver == "" && !s.isThisMachine(ctx, node) {
@@ -75,24 +83,58 @@ func (s *Source) resolve(ctx context.Context, q trace.Query) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	asked := dns.Fqdn(q.Name)
-	none := answer{Name: asked, Type: "A", Values: []string{}}
+	answers, err := search(ctx, askers, q.Name, names, types)
+	if err != nil {
+		return nil, err
+	}
+	return marshalAnswers(answers, assumed)
+}
+
+// search asks for the names that host may mean, in order, until one has records
+// (resolv.conf(5)). A name server that fails for one of them may know the next;
+// where none is found it is what is told, because the name may exist.
+func search(ctx context.Context, askers []asker, host string, names []string, types []uint16) ([]answer, error) {
+	asked := dns.Fqdn(host)
+	none := []answer{{Name: asked, Type: "A", Values: []string{}}}
+	var failed error
 	for _, name := range names {
-		answers, exists, no, err := lookup(ctx, askers, name, types)
+		answers, exists, err := lookup(ctx, askers, name, types)
+		var rcode *rcodeError
+		if errors.As(err, &rcode) && len(answers) == 0 {
+			failed = cmp.Or(failed, err)
+			continue
+		}
 		if err != nil {
 			return nil, err
-		}
-		if !exists {
-			none.Error, none.Server = no.Error, no.Server
-			continue
 		}
 		if !strings.EqualFold(name, asked) {
 			// How the search path made the one name of the other.
 			answers = slices.Insert(answers, 0, answer{Name: asked, Type: "CNAME", Values: []string{name}, Server: "the resolver's search path"})
 		}
-		return marshalAnswers(answers, assumed)
+		if exists {
+			return answers, nil
+		}
+		// Of several that do not exist the one that was asked for is shown.
+		if strings.EqualFold(name, asked) || len(names) == 1 {
+			none = answers
+		} else if last := answers[len(answers)-1]; none[0].Error == "" {
+			none[0].Error, none[0].Server = last.Error, last.Server
+		}
 	}
-	return marshalAnswers([]answer{none}, assumed)
+	if failed != nil {
+		return nil, failed
+	}
+	return none, nil
+}
+
+// rcodeError is a name server's answer that it cannot answer.
+type rcodeError struct {
+	server, name string
+	rcode        int
+}
+
+func (e *rcodeError) Error() string {
+	return fmt.Sprintf("%s answered %s for %s", e.server, dns.RcodeToString[e.rcode], e.name)
 }
 
 func podVantage(from string) (ns, pod string, ok bool) {
@@ -113,42 +155,68 @@ func marshalAnswers(answers []answer, assumed string) ([]byte, error) {
 }
 
 // lookup asks for every type and follows CNAMEs. exists is false where no record
-// of the types was found, so that the next name of the search path is due; no
-// then says why.
-func lookup(ctx context.Context, askers []asker, name string, types []uint16) (answers []answer, exists bool, no answer, err error) {
+// of the types was found, so that the next name of the search path is due; the
+// last answer then says at the end of which chain, and why. Where one type has
+// records and the name server fails for another, that one's answer says so; where
+// none has, its failure is the error.
+func lookup(ctx context.Context, askers []asker, name string, types []uint16) (answers []answer, exists bool, err error) {
+	var no *answer
+	var failed error
+	var failures []answer
 	for _, t := range types {
 		next := dns.Fqdn(name)
+		been := map[string]bool{}
 		for range maxChain {
+			been[strings.ToLower(next)] = true
 			var m dns.Msg
 			m.SetQuestion(next, t)
 			m.RecursionDesired = true
 			reply, server, err := askAny(ctx, askers, &m)
 			if err != nil {
-				return nil, false, no, err
+				if ctx.Err() != nil {
+					return nil, false, ctx.Err()
+				}
+				failed = cmp.Or(failed, err)
+				why := "not answered"
+				var rcode *rcodeError
+				if errors.As(err, &rcode) {
+					why, server = dns.RcodeToString[rcode.rcode], rcode.server
+				}
+				failures = append(failures, answer{Name: next, Type: dns.TypeToString[t], Values: []string{}, Server: server, Error: why})
+				break
 			}
-			switch reply.Rcode {
-			case dns.RcodeSuccess:
-				no = answer{Server: server, Error: "no such record"}
-			case dns.RcodeNameError:
-				no = answer{Server: server, Error: "NXDOMAIN"}
+			last, found, loop := collect(reply, t, server, next, &answers)
+			switch {
+			case loop || last != next && been[strings.ToLower(last)]:
+				no = &answer{Name: last, Server: server, Error: "the CNAMEs go in a circle"}
+			case reply.Rcode == dns.RcodeNameError:
+				no = &answer{Name: last, Server: server, Error: "NXDOMAIN"}
 			default:
-				return nil, false, no, fmt.Errorf("%s answered %s for %s", server, dns.RcodeToString[reply.Rcode], next)
+				no = &answer{Name: last, Server: server, Error: "no such record"}
 			}
-			last, found := collect(reply, t, server, next, &answers)
 			exists = exists || found
-			if found || last == next {
+			if found || last == next || been[strings.ToLower(last)] {
 				break
 			}
 			next = last
 		}
 	}
-	return answers, exists, no, nil
+	switch {
+	case exists:
+		return append(answers, failures...), true, nil
+	case failed != nil:
+		return nil, false, failed
+	}
+	no.Type, no.Values = "A", []string{}
+	return append(answers, *no), false, nil
 }
 
 // collect adds the record sets of a reply that belong to name's chain. It
-// returns the end of the chain and whether records of the type are there.
-func collect(reply *dns.Msg, t uint16, server, name string, answers *[]answer) (last string, found bool) {
+// returns the end of the chain, whether records of the type are there, and
+// whether the chain has no end.
+func collect(reply *dns.Msg, t uint16, server, name string, answers *[]answer) (last string, found, loop bool) {
 	last = name
+	been := map[string]bool{strings.ToLower(name): true}
 	add := func(owner, kind string, ttl uint32, value string) {
 		for i := range *answers {
 			a := &(*answers)[i]
@@ -200,23 +268,35 @@ func collect(reply *dns.Msg, t uint16, server, name string, answers *[]answer) (
 		if !moved {
 			break
 		}
+		if been[strings.ToLower(last)] {
+			return last, false, true
+		}
+		been[strings.ToLower(last)] = true
 	}
-	return last, found
+	return last, found, false
 }
 
-// askAny asks one server after the other until one answers; those whose time ran
-// out are asked once more (resolv.conf(5): attempts), because a packet may be lost.
+// askAny asks one server after the other until one answers; one that says that it
+// cannot (SERVFAIL, REFUSED) has not. Those whose time ran out are asked once more
+// (resolv.conf(5): attempts), because a packet may be lost. The one that answered
+// is asked first from then on, so that a dead one is waited for once.
 func askAny(ctx context.Context, askers []asker, m *dns.Msg) (*dns.Msg, string, error) {
 	var errs []error
-	for first := true; len(askers) > 0; first = false {
+	for first, round := true, askers; len(round) > 0; first = false {
 		var again []asker
-		for _, a := range askers {
-			reply, err := a.ask(ctx, m)
-			if err == nil && reply != nil && reply.Id == m.Id {
-				return reply, a.server, nil
-			}
-			if err == nil {
+		for _, a := range round {
+			reply, err := a.ask(ctx, m.Copy()) // an asker may add to it
+			switch {
+			case err == nil && (reply == nil || reply.Id != m.Id):
 				err = errors.New("the answer belongs to another question")
+			case err == nil && reply.Rcode != dns.RcodeSuccess && reply.Rcode != dns.RcodeNameError:
+				errs = append(errs, &rcodeError{a.server, m.Question[0].Name, reply.Rcode})
+				continue
+			case err == nil:
+				i := slices.IndexFunc(askers, func(b asker) bool { return b.server == a.server })
+				copy(askers[1:i+1], slices.Clone(askers[:i]))
+				askers[0] = a
+				return reply, a.server, nil
 			}
 			if ctx.Err() != nil {
 				return nil, "", ctx.Err()
@@ -228,7 +308,7 @@ func askAny(ctx context.Context, askers []asker, m *dns.Msg) (*dns.Msg, string, 
 			}
 			errs = append(errs, fmt.Errorf("name server %s: %w", a.server, err))
 		}
-		askers = again
+		round = again
 	}
 	return nil, "", errors.Join(errs...)
 }
@@ -264,6 +344,10 @@ func udpAsker(server string) asker {
 		m.SetEdns0(1232, false)
 		c := &dns.Client{Timeout: 3 * time.Second}
 		reply, _, err := c.ExchangeContext(ctx, m, server)
+		if err == nil && reply.Rcode == dns.RcodeFormatError {
+			m.Extra = nil // a server from before EDNS (RFC 6891, 7)
+			reply, _, err = c.ExchangeContext(ctx, m, server)
+		}
 		if err == nil && reply.Truncated {
 			c.Net = "tcp"
 			reply, _, err = c.ExchangeContext(ctx, m, server)
@@ -323,6 +407,18 @@ func hostsFile(path, name string) []answer {
 		}
 	}
 	return addressAnswers(dns.Fqdn(name), addrs, path)
+}
+
+// hostAliases is what the kubelet writes into a Pod's hosts file of a name.
+func hostAliases(pod *podInfo, name string) []answer {
+	var addrs []netip.Addr
+	for _, a := range pod.Spec.HostAliases {
+		addr, err := netip.ParseAddr(a.IP)
+		if err == nil && slices.ContainsFunc(a.Hostnames, func(n string) bool { return strings.EqualFold(n, strings.TrimSuffix(name, ".")) }) {
+			addrs = append(addrs, addr)
+		}
+	}
+	return addressAnswers(dns.Fqdn(name), addrs, "hostAliases of Pod "+pod.Metadata.Namespace+"/"+pod.Metadata.Name)
 }
 
 // searchPath is the names that are tried for name, in order (resolv.conf(5)).
