@@ -144,7 +144,12 @@ func (r *run) codec(w *way, hcm *hcmv3.HttpConnectionManager, b *chainBody) bool
 	}
 	switch {
 	case c.TLS != NoTLS && !b.socket.tls:
-		return fail("http1.codec_error", "the client speaks TLS and the chain does not terminate it: the connection manager cannot read it")
+		fail("http1.codec_error", "the client speaks TLS and the chain does not terminate it: the connection manager cannot read it")
+		if c.ConnectOnly || c.Protocol == TCP {
+			return false
+		}
+		w.sealed = c.PastRefusals
+		return c.PastRefusals
 	case c.ConnectOnly:
 		return true
 	case c.Protocol == TCP:

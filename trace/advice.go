@@ -87,10 +87,17 @@ func (q *inquiry) hostWanted(n *node, nearest string) string {
 			}
 		}
 		for _, vs := range q.virtualServicesFor(nearest) {
-			if nearest != "" && q.bindsTo(vs, n.facts.pod) {
+			if nearest == "" || !q.bindsTo(vs, n.facts.pod) {
+				continue
+			}
+			names := gatewayNames(vs.Spec.GetGateways(), vs.Namespace)
+			if len(served) == 0 || slices.ContainsFunc(served, func(g string) bool { return slices.Contains(names, strings.TrimPrefix(g, "Gateway ")) }) {
 				bound = append(bound, vs.Ref().String())
 			}
 		}
+	}
+	if len(served) > 0 && len(bound) == 0 {
+		return fmt.Sprintf("write a VirtualService with spec.hosts [%s] and spec.gateways [%s]: that Gateway takes the host, and no VirtualService routes it", host, strings.TrimPrefix(served[0], "Gateway "))
 	}
 	to := "the VirtualService that should serve it"
 	if len(bound) > 0 {

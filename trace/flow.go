@@ -65,11 +65,14 @@ type flow struct {
 	path      string
 	headers   []Header
 
-	proxied bool  // left an Envoy in the Pod it stands in: owner rules see the proxy's user
-	from    place // the Pod or node whose process opened this connection, or the node that masqueraded it
-	sender  place // the same before any node masqueraded it: whose egress policies count
-	assumed bool  // src is an assumption, not given
-	fanned  bool  // one of several nodes that a load balancer may have sent it to
+	proxied bool           // left an Envoy in the Pod it stands in: owner rules see the proxy's user
+	from    place          // the Pod or node whose process opened this connection, or the node that masqueraded it
+	sender  place          // the same before any node masqueraded it: whose egress policies count
+	assumed bool           // src is an assumption, not given
+	client  netip.AddrPort // src before a node masqueraded it; as assumed as it was then
+	guessed bool           // client is an assumption
+	between string         // which node masqueraded it, where a NetworkPolicy may tell: ownNode, otherNode
+	fanned  bool           // one of several nodes that a load balancer may have sent it to
 }
 
 // view is the flow as the report shows it.
@@ -102,9 +105,13 @@ func (f flow) key() string {
 	for _, h := range f.headers {
 		fmt.Fprintf(&b, "|%s:%s", h.Name, h.Value)
 	}
-	fmt.Fprintf(&b, "|%s", f.sender)
+	fmt.Fprintf(&b, "|%s|%s", f.sender, f.between)
 	return b.String()
 }
+
+// masqueraded says whether a node put its own address in the place of the
+// sender's.
+func (f flow) masqueraded() bool { return f.from.area == AreaNode && f.sender != f.from }
 
 // header returns the first value of a header.
 func (f flow) header(name string) (string, bool) {

@@ -20,6 +20,11 @@ func ht0001(q *inquiry) {
 		if c := orElse(e.Command, e.Query.Command()); c != "" {
 			fix = append(fix, "this gives it: "+c)
 		}
+		if at := n.facts.flow.at; n.hop.Kind == KindDNS && at.area == AreaPod {
+			if hint := q.meantService(q.target.Host, at.namespace); hint != "" {
+				fix = append(fix, hint)
+			}
+		}
 		if len(fix) == 0 {
 			fix = append(fix, "look at why: "+e.Why)
 		}

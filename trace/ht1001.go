@@ -1,5 +1,11 @@
 package trace
 
+import (
+	"fmt"
+
+	"github.com/hoptrail/hoptrail/k8s"
+)
+
 // ht1001 names a name without an address, or with one that is nobody's here.
 func ht1001(q *inquiry) {
 	q.kind(func(n *node) {
@@ -8,7 +14,16 @@ func ht1001(q *inquiry) {
 			return
 		}
 		if n.hop.State == Fail {
-			q.report(n, q.target.Host+" resolves to no address: the chain ends at "+last(r.chain, q.target.Host),
+			detail := q.target.Host + " resolves to no address: the chain ends at " + last(r.chain, q.target.Host)
+			if at := n.facts.flow.at; at.area == AreaPod {
+				f := q.report(n, detail)
+				if hint := q.meantService(q.target.Host, at.namespace); hint != "" {
+					f.fix = append(f.fix, hint)
+				}
+				f.fix = append(f.fix, fmt.Sprintf("kubectl -n %s exec %s -- nslookup %s", at.namespace, at.name, Quote(q.target.Host)))
+				return
+			}
+			q.report(n, detail,
 				"give the last name of the chain an A or AAAA record, or point "+q.target.Host+" at the gateway's address", "dig +trace "+Quote(q.target.Host))
 			return
 		}
@@ -35,6 +50,30 @@ func ht1001(q *inquiry) {
 		}
 		q.report(n, n.hop.Why, "ask for the Service in front of the Pods instead: the address of a Pod ends with it", "kubectl get pods -A -o wide | grep -F "+Quote(n.facts.flow.dst.Addr().String()))
 	}, KindPod)
+}
+
+// meantService says which Service a Pod of the namespace probably meant by a name
+// that none has; "" where the name is one, or none is near.
+func (q *inquiry) meantService(host, namespace string) string {
+	name, where, ok := k8s.SplitServiceHost(host, namespace)
+	if !ok {
+		return ""
+	}
+	svc, err := q.cluster.Service(q.ctx, where, name)
+	if q.refused(err) != nil || svc != nil {
+		return ""
+	}
+	var have []string
+	all, err := q.cluster.Services(q.ctx, "")
+	q.refused(err)
+	for _, s := range all {
+		have = append(have, s.Name+"."+s.Namespace)
+	}
+	near := k8s.Nearest(name+"."+where, have)
+	if near == "" {
+		return ""
+	}
+	return fmt.Sprintf("there is no Service %s in namespace %s; ask for %s, if that was meant", name, where, near)
 }
 
 func last(s []string, otherwise string) string {

@@ -10,8 +10,9 @@ func ht1002(q *inquiry) {
 		}
 		port := n.facts.flow.dst.Port()
 		if s := n.facts.service; s != nil {
-			q.report(n, n.hop.Why, fmt.Sprintf("add port %d to Service %s, or use one of its ports: %s", port, s, portList(s.service)),
+			f := q.report(n, n.hop.Why, fmt.Sprintf("add port %d to Service %s, or use one of its ports: %s", port, s, portList(s.service)),
 				fmt.Sprintf("kubectl -n %s get svc %s -o wide", s.service.Namespace, s.service.Name))
+			f.same = fmt.Sprintf("%s/%s port %d", s.service.Namespace, s.service.Name, port)
 			return
 		}
 		fix := []string{"kubectl get svc -A | grep -E 'NodePort|LoadBalancer'   # the node ports there are"}

@@ -2,6 +2,7 @@ package trace
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -16,7 +17,7 @@ import (
 func ht1007(q *inquiry) {
 	q.kind(func(n *node) {
 		s := n.facts.service
-		if s == nil || s.port == nil || !refusedFor(n, iptables.NoEndpoints) || q.targetPortUnset(s) != "" {
+		if s == nil || s.port == nil || !refusedFor(n, iptables.NoEndpoints) && !sentToNobody(n) || q.targetPortUnset(s) != "" {
 			return
 		}
 		guilty := q.serviceHopOf(n)
@@ -32,12 +33,18 @@ func ht1007(q *inquiry) {
 		selector := labels.Set(svc.Spec.Selector).String()
 		detail := fmt.Sprintf("Service %s has no ready endpoint: ", s)
 		var fix []string
+		var idle *scaled
 		switch {
 		case len(svc.Spec.Selector) == 0:
 			detail += "it has no selector, and nothing else gave it one"
 			fix = append(fix, fmt.Sprintf("kubectl -n %s get endpointslices -l kubernetes.io/service-name=%s   # whoever keeps them has to add a ready endpoint", svc.Namespace, svc.Name))
 		case len(pods) == 0:
 			detail += "its selector " + selector + " matches no Pod"
+			if idle = q.scaledToZero(svc.Namespace, svc.Spec.Selector); idle != nil {
+				detail += idle.says
+				fix = append(fix, idle.fix...)
+				break
+			}
 			fix = append(fix, fmt.Sprintf("kubectl -n %s get pods --show-labels   # against the selector %s", svc.Namespace, selector))
 		case len(why) > 0:
 			detail += strings.Join(why, "; ")
@@ -48,6 +55,9 @@ func ht1007(q *inquiry) {
 		}
 		f := q.report(guilty, detail, fix...)
 		q.citeRules(f, n)
+		if idle != nil {
+			q.proof(f, Config, idle.query, idle.excerpt, "replicas")
+		}
 		for _, p := range pods {
 			if ready, reason := p.Ready(); !ready {
 				pod := Query{Area: AreaCluster, File: "pods", Select: Selector{Namespace: p.Namespace, Name: p.Name}}
@@ -58,6 +68,16 @@ func ht1007(q *inquiry) {
 		}
 		q.quoteSlices(f, s)
 	}, KindNode)
+}
+
+// sentToNobody says whether the node's rules still send to a Pod that is gone,
+// where the Service has no endpoint left either.
+func sentToNobody(n *node) bool {
+	s := n.facts.service
+	left := slices.ContainsFunc(s.endpoints, func(e k8s.Endpoint) bool { return e.Ready || e.Serving })
+	return s.notRead == nil && !left && slices.ContainsFunc(n.next, func(e edge) bool {
+		return e.to.hop.Kind == KindPod && e.to.hop.State == Fail && e.to.facts.pod == nil
+	})
 }
 
 // refusedFor says whether the node's rules refused the packet for the reason.

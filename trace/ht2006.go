@@ -47,6 +47,9 @@ func ht2006(q *inquiry) {
 		}
 		f := q.report(n, fmt.Sprintf("the rules of node %s for Service %s %s: kube-proxy there is stopped or behind", n.hop.Subject.Name, s, strings.Join(what, ", and ")),
 			kubeProxy(n.hop.Subject.Name)...)
+		if !slices.ContainsFunc(n.next, func(e edge) bool { return slices.Contains(stale, e.to.facts.flow.dst.String()) && !q.arrives(e.to) }) {
+			f.severity = SeverityWarning // nothing is sent where nobody is
+		}
 		for _, a := range stale {
 			q.quote(f, Config, ns.query(saveV4), "--to-destination "+a)
 		}
@@ -87,6 +90,12 @@ func ht2006(q *inquiry) {
 			}
 		}
 	}, KindNode)
+}
+
+// arrives says whether what is sent to the hop comes to a Pod that may serve it.
+func (q *inquiry) arrives(n *node) bool {
+	p := behindHop(n, KindPod)
+	return p != nil && p.facts.pod != nil
 }
 
 // kubeProxy are the commands that show and restart the kube-proxy of a node.

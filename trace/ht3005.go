@@ -3,6 +3,7 @@ package trace
 import (
 	"bytes"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -11,8 +12,8 @@ import (
 	"github.com/hoptrail/hoptrail/k8s"
 )
 
-// ht3005 names a certificate that a TLS server does not have or that has
-// expired.
+// ht3005 names a certificate that a TLS server does not have, that has expired, or
+// that is for other names than the client's.
 func ht3005(q *inquiry) {
 	q.kind(func(n *node) {
 		o := n.facts.outcome
@@ -39,15 +40,79 @@ func ht3005(q *inquiry) {
 				continue
 			}
 			n.hop.settle(Fail, "the certificate "+c.Name+" "+detail)
-			f := q.report(n, fmt.Sprintf("the certificate %s of %s (subject %s, for %s) %s; clients that verify refuse the connection", c.Name, n.facts.proxy.pod, c.Subject, strings.Join(c.SANs, ", "), detail),
+			f := q.report(n, fmt.Sprintf("the certificate %s of %s (%s) %s; clients that verify refuse the connection", c.Name, n.facts.proxy.pod, ofWhom(&c), detail),
 				"renew it: "+q.secretCommand(c.Name, n.facts.pod.ref.namespace))
-			if strings.HasPrefix(c.Source, "/certs") {
-				q.quote(f, Config, n.facts.proxy.pod.query(AreaProxy, "certs.json"), `"`+c.Name+`"`, c.NotAfter)
-			} else {
-				q.proof(f, Config, n.facts.proxy.pod.query(AreaProxy, configDump), n.facts.proxy.secretEntry(c.Name), c.Name)
-			}
+			f.same = q.workload(n) + c.Name + detail
+			q.quoteCertificate(f, n, &c, c.NotAfter)
 		}
+		q.otherNames(n)
 	}, KindFilterChain)
+}
+
+// otherNames names a chain all of whose certificates are for other names than the
+// one that the client asked for and verifies (RFC 9525: a DNS name among the
+// subject's alternative names; the common name does not count).
+func (q *inquiry) otherNames(n *node) {
+	name := orElse(q.target.SNI, q.target.Host)
+	if n.facts.flow.proxied || n.hop.State == Fail {
+		return // another proxy verifies, by its own configuration
+	}
+	if _, err := netip.ParseAddr(name); err == nil {
+		return
+	}
+	var wrong *envoyadmin.Certificate
+	for i, c := range n.facts.outcome.Extra.Certificates {
+		switch {
+		case c.CA:
+		case len(c.SANs) == 0 || slices.ContainsFunc(c.SANs, func(san string) bool { return certifies(san, name) }):
+			return
+		case wrong == nil:
+			wrong = &n.facts.outcome.Extra.Certificates[i]
+		}
+	}
+	if wrong == nil {
+		return
+	}
+	n.hop.settle(Fail, "the certificate "+wrong.Name+" is not for "+name)
+	fix := []string{fmt.Sprintf("put one for %s there: %s", name, q.secretCommand(wrong.Name, n.facts.pod.ref.namespace))}
+	if near := k8s.Nearest(name, wrong.SANs); near != "" {
+		fix = append(fix, "or ask for "+near+", if that was meant")
+	}
+	f := q.report(n, fmt.Sprintf("the certificate %s of %s is for %s and not for %s; clients that verify refuse the connection", wrong.Name, n.facts.proxy.pod, strings.Join(wrong.SANs, ", "), name), fix...)
+	f.title = "TLS certificate is for other names"
+	f.same = q.workload(n) + wrong.Name
+	q.quoteCertificate(f, n, wrong, wrong.SANs[0])
+}
+
+// certifies says whether a name of a certificate stands for a host: itself, or
+// with a wildcard for one label.
+func certifies(san, host string) bool {
+	if suffix, ok := strings.CutPrefix(san, "*."); ok {
+		_, rest, found := strings.Cut(host, ".")
+		return found && strings.EqualFold(suffix, rest)
+	}
+	return strings.EqualFold(san, host)
+}
+
+// ofWhom says whose a certificate is, as far as it was read.
+func ofWhom(c *envoyadmin.Certificate) string {
+	var words []string
+	if c.Subject != "" {
+		words = append(words, "subject "+c.Subject)
+	}
+	if len(c.SANs) > 0 {
+		words = append(words, "for "+strings.Join(c.SANs, ", "))
+	}
+	return orElse(strings.Join(words, ", "), "its names were not read")
+}
+
+// quoteCertificate quotes where a certificate was read.
+func (q *inquiry) quoteCertificate(f *finding, n *node, c *envoyadmin.Certificate, text string) {
+	if strings.HasPrefix(c.Source, "/certs") {
+		q.quote(f, Config, n.facts.proxy.pod.query(AreaProxy, "certs.json"), `"`+c.Name+`"`, text)
+		return
+	}
+	q.proof(f, Config, n.facts.proxy.pod.query(AreaProxy, configDump), n.facts.proxy.secretEntry(c.Name), c.Name)
 }
 
 // secretEntry is the beginning of the proxy's entry for a secret: its name,

@@ -28,8 +28,13 @@ func ht4009(q *inquiry) {
 			q.report(n, fmt.Sprintf("route %s%s answers %s and sends the client to %s", orElse(o.Route, orElse(n.hop.Detail.Match, o.VirtualHost)), by, o.Response, o.Response.Location),
 				"trace where it leads: hoptrail "+Quote(o.Response.Location))
 		case n.hop.Kind == KindFilter && n.hop.State == Fail && (o.Flags == "FI" || o.Flags == "RL" || o.Details == "fault_filter_abort" || o.Details == "request_rate_limited" || o.Details == "local_rate_limited"):
+			from := "the configuration it comes from"
+			owner := []string{routeOwner(n, "")}
+			if o.Flags == "FI" && owner[0] != "" {
+				from = owner[0] + edit(owner)
+			}
 			q.report(n, fmt.Sprintf("filter %s%s answers %s: %s", n.hop.Detail.Name, by, o.Response, n.hop.Why),
-				"take the fault or the limit out of the configuration it comes from, if it is not wanted now")
+				"if it is not wanted now, take the fault or the limit out of "+from)
 		}
 	}, KindRoute, KindFilter)
 }

@@ -2,6 +2,7 @@ package trace
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/hoptrail/hoptrail/envoyadmin"
 	"github.com/hoptrail/hoptrail/k8s"
@@ -17,6 +18,7 @@ func ht5001(q *inquiry) {
 		name := n.hop.Detail.Name
 		detail := "the route names the cluster " + name + ", which this proxy does not have"
 		var fix []string
+		var written *k8s.DestinationRule
 		c, ok := parseIstioCluster(name)
 		if ok {
 			svc, err := q.cluster.ServiceByHost(q.ctx, c.host, n.facts.pod.ref.namespace)
@@ -34,13 +36,33 @@ func ht5001(q *inquiry) {
 				detail += fmt.Sprintf(": Service %s/%s has no port %d, it has %s", svc.Namespace, svc.Name, c.port, portList(svc))
 				fix = append(fix, fmt.Sprintf("in %s set destination.port.number to a port of the Service: %s", routeOwner(n, "the VirtualService"), portList(svc)))
 			case c.subset != "":
-				detail += fmt.Sprintf(": no DestinationRule for %s defines the subset %s that this proxy sees", c.host, c.subset)
-				fix = append(fix, fmt.Sprintf("define subset %s in a DestinationRule for %s", c.subset, c.host))
+				rule, err := q.destinationRule(n.facts.pod.ref.namespace, c.host)
+				if q.refused(err) != nil || rule == nil || len(rule.Spec.GetSubsets()) == 0 {
+					detail += fmt.Sprintf(": no DestinationRule for %s defines the subset %s that this proxy sees", c.host, c.subset)
+					fix = append(fix, fmt.Sprintf("define subset %s in a DestinationRule for %s", c.subset, c.host))
+					break
+				}
+				var have []string
+				for _, s := range rule.Spec.GetSubsets() {
+					have = append(have, s.GetName())
+				}
+				where := fmt.Sprintf("kubectl -n %s edit destinationrules.networking.istio.io %s", rule.Namespace, rule.Name)
+				if rule.Subset(c.subset) != nil {
+					detail += fmt.Sprintf(": %s defines the subset %s, and this proxy has not got it", rule.Ref(), c.subset)
+					fix = append(fix, fmt.Sprintf("istioctl proxy-status %s.%s   # is its CDS SYNCED?", n.facts.pod.ref.name, n.facts.pod.ref.namespace))
+					break
+				}
+				detail += fmt.Sprintf(": %s defines the subsets %s, and no %s", rule.Ref(), strings.Join(have, ", "), c.subset)
+				fix = append(fix, fmt.Sprintf("define subset %s in %s (%s), or name one of its subsets in %s: %s", c.subset, rule.Ref(), where, routeOwner(n, "the VirtualService"), strings.Join(have, ", ")))
+				written = rule
 			}
 		}
 		fix = append(fix, fmt.Sprintf("istioctl pc clusters %s.%s --fqdn %s", n.facts.pod.ref.name, n.facts.pod.ref.namespace, orElse(c.host, name)))
 		f := q.report(n, detail, fix...)
 		q.citeBefore(f, n)
+		if written != nil {
+			q.written(f, &written.Meta, "subsets", "subsets")
+		}
 	}, KindCluster)
 }
 

@@ -33,6 +33,12 @@ func ht5002(q *inquiry) {
 			switch {
 			case len(pods) == 0:
 				f.detail += fmt.Sprintf(": the selector %s of Service %s/%s matches no Pod", selector, svc.Namespace, svc.Name)
+				if d := q.scaledToZero(svc.Namespace, svc.Spec.Selector); d != nil {
+					f.detail += d.says
+					fix = append(fix, d.fix...)
+					q.proof(f, Config, d.query, d.excerpt, "replicas")
+					break
+				}
 				near := q.nearLabels(svc.Namespace, svc.Spec.Selector)
 				if len(near) > 0 {
 					f.detail += "; there are Pods with " + strings.Join(near, ", ")
@@ -46,7 +52,8 @@ func ht5002(q *inquiry) {
 			case c.subset != "":
 				rule, err := q.destinationRule(n.facts.pod.ref.namespace, c.host)
 				if q.refused(err) == nil && rule != nil && rule.Subset(c.subset) != nil {
-					want := labels.Set(rule.Subset(c.subset).GetLabels())
+					wants := rule.Subset(c.subset).GetLabels()
+					want := labels.Set(wants)
 					with := 0
 					for _, p := range pods {
 						if want.AsSelector().Matches(labels.Set(p.Labels)) {
@@ -54,6 +61,11 @@ func ht5002(q *inquiry) {
 						}
 					}
 					f.detail += fmt.Sprintf(": DestinationRule %s/%s subset %s wants %s; %d of %d Pods carry it", rule.Namespace, rule.Name, c.subset, want, with, len(pods))
+					near := labelsNear(pods, wants)
+					if with == 0 && len(near) > 0 {
+						f.detail += "; they carry " + strings.Join(near, ", ")
+						fix = append(fix, fmt.Sprintf("in %s set subsets[%s].labels to labels that Pods carry (%s), or give the Pods %s", rule.Ref(), c.subset, strings.Join(near, ", "), want))
+					}
 					fix = append(fix, fmt.Sprintf("kubectl -n %s get pods -l %s --show-labels", svc.Namespace, selector))
 					q.written(f, &rule.Meta, "subsets", c.subset)
 				}
@@ -80,6 +92,11 @@ func ht5002(q *inquiry) {
 func (q *inquiry) nearLabels(namespace string, selector map[string]string) []string {
 	pods, err := q.cluster.Pods(q.ctx, namespace)
 	q.refused(err)
+	return labelsNear(pods, selector)
+}
+
+// labelsNear are the values that the Pods have for the keys of a selector.
+func labelsNear(pods []*k8s.Pod, selector map[string]string) []string {
 	var out []string
 	for _, p := range pods {
 		for _, k := range sortedKeys(selector) {

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/hoptrail/hoptrail/envoyadmin"
 )
 
 // ht5003 names endpoints that the proxy keeps out: ejected by outlier detection,
@@ -17,8 +19,8 @@ func ht5003(q *inquiry) {
 			return
 		}
 		seen := strings.Contains(e.Why, "failed_outlier_check") || strings.Contains(e.Why, "failed_active_hc") || strings.Contains(e.Why, "failed_active_health_check")
-		if !seen && !leadsToReadyPod(n) {
-			return // a Pod that is not ready explains it
+		if !seen && (!leadsToReadyPod(n) || leavesToOthers(n)) {
+			return // a Pod that is not ready, or on its way out, explains it
 		}
 		key := n.facts.proxy.pod.String() + " " + n.facts.outcome.Cluster
 		if byCluster[key] == nil {
@@ -52,6 +54,14 @@ func ht5003(q *inquiry) {
 			}
 		}
 	}
+}
+
+// leavesToOthers says whether the endpoint's Pod is being deleted, as in every
+// rollout, and the cluster has others.
+func leavesToOthers(n *node) bool {
+	return slices.ContainsFunc(n.next, func(e edge) bool {
+		return e.to.facts.pod != nil && e.to.facts.pod.obj.DeletionTimestamp != nil
+	}) && slices.ContainsFunc(n.facts.outcome.Endpoints, func(e envoyadmin.Endpoint) bool { return e.Health != "unhealthy" })
 }
 
 // leadsToReadyPod says whether the endpoint is that of a Pod that is ready.

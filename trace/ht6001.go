@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strings"
 
+	networking "istio.io/api/networking/v1alpha3"
+
 	"github.com/hoptrail/hoptrail/envoyadmin"
 	"github.com/hoptrail/hoptrail/k8s"
 )
@@ -30,43 +32,118 @@ func ht6001(q *inquiry) {
 		q.confirmTLS(f, n.facts.proxy)
 	}, KindEndpoint)
 
-	q.kind(func(n *node) { // the server wants mTLS and the client speaks plain text
+	q.kind(func(n *node) { // the server's sidecar takes one, and the client speaks the other
 		o := n.facts.outcome
-		if o == nil || n.facts.direction != envoyadmin.Inbound || n.hop.State != Fail || o.Error != envoyadmin.NoFilterChain && o.Error != envoyadmin.TLSRequired {
+		if o == nil || n.facts.direction != envoyadmin.Inbound || n.hop.State != Fail {
 			return
 		}
-		mode, err := q.cluster.MTLSFor(q.ctx, n.facts.pod.obj, n.facts.flow.dst.Port())
+		f := n.facts.flow
+		unread := f.tls == "mtls" && o.Flags == "DPE" && !o.Extra.DownstreamTLS
+		if o.Error != envoyadmin.NoFilterChain && o.Error != envoyadmin.TLSRequired && !unread || q.ownTLS(n) != nil {
+			return
+		}
+		mode, err := q.cluster.MTLSFor(q.ctx, n.facts.pod.obj, f.dst.Port())
 		if q.refused(err) != nil {
 			return
 		}
-		if n.facts.flow.tls == "mtls" && mode.Mode != "DISABLE" || n.facts.flow.tls != "mtls" && mode.Mode != "STRICT" {
+		takes := "mutual TLS"
+		if f.tls == "mtls" {
+			takes = "plain text"
+		}
+		asked := f.tls == "mtls" && mode.Mode == "DISABLE" || f.tls != "mtls" && mode.Mode == "STRICT"
+		if !asked && !unread {
 			return
 		}
 		var from []string
-		for _, r := range mode.From {
-			from = append(from, r.String())
+		because := "as its sidecar's configuration has it; the PeerAuthentications that were read say " + mode.Mode
+		if asked {
+			for _, r := range mode.From {
+				from = append(from, r.String())
+			}
+			because = orElse(strings.Join(from, ", "), "by default")
 		}
-		client := "plain text"
-		if n.facts.flow.tls != "none" {
-			client = n.facts.flow.tls
-		}
-		f := q.report(n, fmt.Sprintf("Pod %s takes %s only (%s), and the client speaks %s", n.facts.pod.ref, mtlsWord(mode.Mode), orElse(strings.Join(from, ", "), "by default"), client),
-			"give the client a sidecar, or set PeerAuthentication mtls.mode: PERMISSIVE for this workload while it moves",
-			"a DestinationRule for the host with tls.mode DISABLE makes a client with a sidecar speak plain text: take it out")
-		f.same = q.workload(n) + mode.Mode
+		client := map[string]string{"none": "plain text", "mtls": "mutual TLS"}[f.tls]
+		found := q.report(n, fmt.Sprintf("Pod %s takes %s only (%s), and the client speaks %s", n.facts.pod.ref, takes, because, orElse(client, f.tls)))
+		q.agreeOnTLS(found, n, from)
+		found.same = q.workload(n) + mode.Mode
 		for _, r := range mode.From {
 			if meta := q.object(r); meta != nil {
-				q.written(f, meta, "mtls", mode.Mode)
+				q.written(found, meta, "mtls", mode.Mode)
 			}
 		}
 	}, KindListener, KindFilterChain)
+
+	q.kind(func(n *node) { // a gateway wants a certificate of the client
+		o := n.facts.outcome
+		if o == nil || n.facts.direction == envoyadmin.Inbound || n.hop.State != Fail || o.Error != envoyadmin.TLSRequired || !o.Extra.RequireClientCert || n.facts.flow.tls != "tls" {
+			return
+		}
+		where := "its configuration"
+		var written *k8s.Gateway
+		for _, g := range q.gatewaysOf(n.facts.pod) {
+			for _, server := range g.Spec.GetServers() {
+				if mode := server.GetTls().GetMode(); (mode == networking.ServerTLSSettings_MUTUAL || mode == networking.ServerTLSSettings_OPTIONAL_MUTUAL) && takes(server, orElse(n.facts.flow.sni, q.target.Host)) {
+					written, where = g, fmt.Sprintf("%s, server %s on port %d", g.Ref(), orElse(server.GetPort().GetName(), "without a name"), server.GetPort().GetNumber())
+				}
+			}
+		}
+		f := q.report(n, fmt.Sprintf("%s wants a certificate of the client (tls.mode MUTUAL: %s), and the client presents none", n.facts.proxy.pod, where),
+			"let the client present one: curl --cert client.crt --key client.key; and hoptrail: --client-cert")
+		f.same = where
+		if written != nil {
+			f.fix = append(f.fix, fmt.Sprintf("or set tls.mode: SIMPLE there, if clients need none: kubectl -n %s edit gateways.networking.istio.io %s", written.Namespace, written.Name))
+			q.written(f, &written.Meta, "servers", "MUTUAL")
+		}
+	}, KindFilterChain)
 }
 
-func mtlsWord(mode string) string {
-	if mode == "STRICT" {
-		return "mutual TLS"
+// ownTLS is the hop of the client's sidecar that passed TLS of the client's own on
+// as it was, to a server's sidecar that refuses it; nil where it was otherwise.
+func (q *inquiry) ownTLS(n *node) *node {
+	if n.facts.direction != envoyadmin.Inbound || n.facts.flow.tls != "tls" || !q.target.TLS() {
+		return nil
 	}
-	return "plain text"
+	for _, m := range q.before(n) {
+		if m.hop.Kind == KindCluster && m.hop.Detail.Name == "PassthroughCluster" && m.facts.flow.sender.area == AreaPod {
+			return m
+		}
+	}
+	return nil
+}
+
+// agreeOnTLS says what brings the client and the server's sidecar together: the
+// DestinationRule that says how a client with a sidecar speaks, else the sidecar
+// that the client lacks.
+func (q *inquiry) agreeOnTLS(f *finding, n *node, policies []string) {
+	policy := "the PeerAuthentication"
+	if len(policies) > 0 {
+		policy = policies[0] // the nearest decides
+	}
+	for _, m := range q.before(n) {
+		if m.hop.Kind != KindCluster || m.facts.direction == envoyadmin.Inbound || m.facts.pod == nil {
+			continue
+		}
+		c, ok := parseIstioCluster(m.hop.Detail.Name)
+		if !ok {
+			break
+		}
+		rule, err := q.destinationRule(m.facts.pod.ref.namespace, c.host)
+		switch {
+		case q.refused(err) == nil && rule != nil && rule.Spec.GetTrafficPolicy().GetTls() != nil:
+			mode := rule.Spec.GetTrafficPolicy().GetTls().GetMode().String()
+			f.detail += fmt.Sprintf(": %s says so with trafficPolicy.tls.mode %s", rule.Ref(), mode)
+			f.fix = append(f.fix, fmt.Sprintf("take trafficPolicy.tls out of %s, and Istio finds out by itself: kubectl -n %s edit destinationrules.networking.istio.io %s", rule.Ref(), rule.Namespace, rule.Name))
+			q.written(f, &rule.Meta, "trafficPolicy", mode)
+		case n.facts.flow.tls == "mtls":
+			f.fix = append(f.fix, fmt.Sprintf("a DestinationRule for %s with trafficPolicy.tls.mode: DISABLE makes its clients speak plain text", c.host))
+		default:
+			f.fix = append(f.fix, fmt.Sprintf("a DestinationRule for %s with trafficPolicy.tls.mode: ISTIO_MUTUAL makes its clients speak mutual TLS", c.host))
+		}
+		f.fix = append(f.fix, "or set mtls.mode: PERMISSIVE in "+policy+" while it moves")
+		return
+	}
+	f.fix = append(f.fix, "give the client a sidecar, or set PeerAuthentication mtls.mode: PERMISSIVE for this workload while it moves",
+		"a DestinationRule for the host with tls.mode DISABLE makes a client with a sidecar speak plain text: take it out")
 }
 
 // clusterHop is the cluster's hop that leads to an endpoint.

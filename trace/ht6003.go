@@ -33,8 +33,15 @@ func ht6003(q *inquiry) {
 				}
 				from, side, rule = f.sender, "egress of Pod "+v.Pod.Namespace+"/"+v.Pod.Name, "egress: [{to: ["+q.policyPeer(dst, f.dst.Addr(), false)+"]"
 			}
+			ports := fmt.Sprintf("ports: [{port: %d, protocol: %s}]}]", f.dst.Port(), strings.ToUpper(f.proto))
+			if !v.Egress && f.masqueraded() {
+				// whom to allow cannot be said by address: it is any node's
+				rule, ports = "ingress: [{"+ports, "   # without from: what comes through a node bears the node's address, and the client's own only under externalTrafficPolicy: Local"
+			} else {
+				rule += ", "
+			}
 			found := q.report(n, fmt.Sprintf("%s does not let %s reach port %d of %s (%s): %s", strings.Join(names, ", "), from, f.dst.Port(), to, side, v.Reason),
-				fmt.Sprintf("in %s, or in a further NetworkPolicy of namespace %s that selects Pod %s, add to spec: %s, ports: [{port: %d, protocol: %s}]}]", names[0], namespace, v.Pod.Name, rule, f.dst.Port(), strings.ToUpper(f.proto)),
+				fmt.Sprintf("in %s, or in a further NetworkPolicy of namespace %s that selects Pod %s, add to spec: %s%s", names[0], namespace, v.Pod.Name, rule, ports),
 				"whether it is enforced depends on the CNI: flannel alone enforces none")
 			found.same = strings.Join(names, ", ")
 			for _, r := range v.Policies {

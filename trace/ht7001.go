@@ -2,6 +2,7 @@ package trace
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -24,13 +25,38 @@ func ht7001(q *inquiry) {
 			what = f.authority
 		}
 		n.hop.settle(Fail, "the sidecar knows no destination "+what+" and the mesh allows only registered ones")
-		found := q.report(n, "the sidecar of "+n.facts.pod.ref.String()+" has no Service or ServiceEntry for "+what+"; outboundTrafficPolicy REGISTRY_ONLY drops what is not registered",
+		var fix []string
+		if other := q.registeredAt(f); other != "" && blackHole {
+			fix = append(fix, other)
+		}
+		found := q.report(n, "the sidecar of "+n.facts.pod.ref.String()+" has no Service or ServiceEntry for "+what+"; outboundTrafficPolicy REGISTRY_ONLY drops what is not registered", append(fix,
 			q.serviceEntryFor(f, n.facts.pod.ref.namespace),
-			"kubectl -n istio-system get cm istio -o jsonpath='{.data.mesh}' | grep -A2 outboundTrafficPolicy")
+			"kubectl -n istio-system get cm istio -o jsonpath='{.data.mesh}' | grep -A2 outboundTrafficPolicy")...)
 		if blockAll { // Istio's answer for all of the port: the sidecar's, not a route's
 			found.inside = q.listenerHop(n)
 		}
 	})
+}
+
+// registeredAt says at which other ports a ServiceEntry has the address that was
+// asked for; "" where none has it.
+func (q *inquiry) registeredAt(f flow) string {
+	all, err := q.cluster.ServiceEntries(q.ctx)
+	q.refused(err)
+	for _, e := range all {
+		has := slices.ContainsFunc(e.Spec.GetAddresses(), func(a string) bool { return inSubnet(a, f.dst.Addr()) })
+		for _, ep := range e.Spec.GetEndpoints() {
+			has = has || ep.GetAddress() == f.dst.Addr().String()
+		}
+		var ports []string
+		for _, p := range e.Spec.GetPorts() {
+			ports = append(ports, fmt.Sprint(p.GetNumber()))
+		}
+		if has && len(ports) > 0 {
+			return fmt.Sprintf("ask for port %s, if that was meant: %s has %s there", strings.Join(ports, " or "), e.Ref(), f.dst.Addr())
+		}
+	}
+	return ""
 }
 
 // serviceEntryFor is the ServiceEntry that would register what is asked for.

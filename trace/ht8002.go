@@ -1,6 +1,11 @@
 package trace
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+
+	"github.com/hoptrail/hoptrail/envoyadmin"
+)
 
 // badReasons are reasons of a container's state that keep it from serving.
 var badReasons = map[string]bool{
@@ -21,10 +26,11 @@ func ht8002(q *inquiry) {
 		}
 		// The Pod must be what stands in the way: its endpoint is kept out, or it
 		// is where the request is refused.
-		kept := false
+		kept, others := false, false
 		for _, m := range q.before(n) {
 			if m.facts.endpoint != nil && m.facts.endpoint.Health == "unhealthy" && m.hop.State == Fail {
 				kept = true
+				others = others || slices.ContainsFunc(m.facts.outcome.Endpoints, func(e envoyadmin.Endpoint) bool { return e.Health != "unhealthy" })
 			}
 		}
 		if !kept && n.hop.State != Fail {
@@ -48,12 +54,19 @@ func ht8002(q *inquiry) {
 				continue
 			}
 			detail = fmt.Sprintf("container %s of Pod %s is %s (%s), %d restarts", c.Name, p.ref, orElse(c.State, "not running"), reason, c.Restarts)
-			fix = append([]string{fmt.Sprintf("kubectl -n %s logs %s -c %s --previous", p.ref.namespace, p.ref.name, c.Name)}, fix...)
+			if c.Restarts > 0 || c.State == "terminated" {
+				fix = append([]string{fmt.Sprintf("kubectl -n %s logs %s -c %s --previous", p.ref.namespace, p.ref.name, c.Name)}, fix...)
+			} else if c.Message != "" {
+				detail += ": " + c.Message // it never ran, so it wrote no log
+			}
 			excerpts = append(excerpts, printed(p.obj.Raw, `"ready": false`, member("restartCount", c.Restarts), member("reason", reason)))
 			break
 		}
 		f := q.report(n, detail, fix...)
 		f.same = q.workload(n)
+		if n.hop.State != Fail && others {
+			f.severity = SeverityWarning // as in every rollout: others serve
+		}
 		query := Query{Area: AreaCluster, File: "pods", Select: Selector{Namespace: p.ref.namespace, Name: p.ref.name}}
 		for _, e := range excerpts {
 			q.proof(f, Config, query, e, "")

@@ -28,7 +28,7 @@ func ht9001(q *inquiry) {
 				latest = &l.entry
 			}
 		}
-		if latest == nil || p.changedSince(latest.Start()) {
+		if latest == nil || p.changedSince(latest.Start()) || !p.readable(*latest) {
 			continue
 		}
 		if slices.ContainsFunc(p.hops, func(n *node) bool { return entered(n, *latest) && conditional(n) }) || q.outcomeDiffers(p, *latest) {
@@ -66,11 +66,11 @@ func ht9001(q *inquiry) {
 		case differs(latest.Route(), slices.DeleteFunc(slices.Clone(routes), func(s string) bool { return s == "" })):
 			what, seen, predicted = "route", latest.Route(), anyOf(routes)
 		case differs(latest.UpstreamHost(), hosts) && !q.startedSince(hosts, latest.Start()):
-			what, seen, predicted = "endpoint", latest.UpstreamHost(), anyOf(hosts)
+			what, seen, predicted = "endpoint", latest.UpstreamHost(), anyOf(hosts)+q.goneSince(latest.UpstreamHost(), hosts)
 		default:
 			continue
 		}
-		f := q.report(at, fmt.Sprintf("the latest request like this one went to %s %s at %s, and the configuration read predicts %s", what, seen, p.pod, predicted),
+		f := q.report(at, fmt.Sprintf("the latest request like this one%s went to %s %s at %s, and the configuration read predicts %s", began(latest), what, seen, p.pod, predicted),
 			"read the proxy's configuration again: it may have changed since the line was written, or since it was read",
 			"compare the replicas: istioctl proxy-status")
 		q.proof(f, Observed, p.pod.query(AreaProxy, accessLog), latest.Raw, seen)
@@ -78,12 +78,48 @@ func ht9001(q *inquiry) {
 }
 
 // sameName says whether the line is of a connection for the TLS name that is asked
-// for, as far as both are known: another chain may have taken any other.
+// for, as far as the line tells: another chain may have taken any other, and a
+// connection with a name is none without.
 func (p *proxy) sameName(l *observedLine) bool {
 	sni := l.entry.ServerName()
-	return sni == "" || slices.ContainsFunc(p.heads(), func(n *node) bool {
-		return n.facts.flow.sni == "" || strings.EqualFold(n.facts.flow.sni, sni)
+	return sni == "" || slices.ContainsFunc(p.heads(), func(n *node) bool { return strings.EqualFold(n.facts.flow.sni, sni) })
+}
+
+// readable says whether the line, of an HTTP request that the proxy read, can be of
+// one like the traced: not where the proxy could never read that one, because it is
+// sealed in TLS of the client's own, or speaks TLS or none where the other is
+// wanted, or lacks a certificate. Where the configuration has no chain for the name
+// that it asks for, and the line has that name, the line tells of another
+// configuration.
+func (p *proxy) readable(e accesslog.Entry) bool {
+	return slices.ContainsFunc(p.hops, func(n *node) bool {
+		o := n.facts.outcome
+		switch {
+		case o == nil:
+			return false
+		case o.Error == envoyadmin.NoListener:
+			return true
+		case o.Error == envoyadmin.NoFilterChain:
+			return e.ServerName() != ""
+		case o.Error == envoyadmin.TLSRequired:
+			return false
+		}
+		return o.Terminal == "http_connection_manager" && (n.facts.flow.tls == "none" || o.Extra.DownstreamTLS)
 	})
+}
+
+// goneSince says of an endpoint that a line names, where those there are now are
+// Pods, that none has its address any more: it may have been scaled down, or
+// replaced, and the line be only old. Nothing that was read tells when.
+func (q *inquiry) goneSince(seen string, hosts []string) string {
+	pod := func(host string) bool {
+		at, err := netip.ParseAddrPort(host)
+		return err == nil && q.podByIP(at.Addr(), at.Port()) != nil
+	}
+	if pod(seen) || !slices.ContainsFunc(hosts, pod) {
+		return ""
+	}
+	return "; no Pod has that address now: where it was scaled down or replaced since, the line is only old"
 }
 
 // changedSince says whether the listener or the route table by which the request
@@ -190,6 +226,15 @@ func (q *inquiry) neverConnected() {
 	}, KindEndpoint)
 }
 
+// began says when a line's request began, for people; nothing where the line does
+// not tell.
+func began(e *accesslog.Entry) string {
+	if e.Start().IsZero() {
+		return ""
+	}
+	return ", at " + e.Start().UTC().Format(time.RFC3339) + ","
+}
+
 // conditional says whether a route asks for more than the path: a header, a
 // cookie, a query parameter. It may or may not have taken a request that a log
 // line does not show in full.
@@ -225,6 +270,8 @@ func (q *inquiry) outcomeDiffers(p *proxy, latest accesslog.Entry) bool {
 			continue
 		}
 		switch {
+		case o.Error == envoyadmin.NoEndpoint:
+			// Endpoints come and go, and leave no time of it behind: there were some.
 		case n.hop.State == Fail && o.Verdict == envoyadmin.Reject && n.facts.endpoint == nil:
 			refusing = n
 		case n.hop.Kind == KindCluster && o.Verdict == envoyadmin.Forward:
@@ -239,10 +286,10 @@ func (q *inquiry) outcomeDiffers(p *proxy, latest accesslog.Entry) bool {
 	flags := strings.Join(latest.Flags(), ",")
 	switch {
 	case refusing != nil && passing == nil && latest.Details() == "via_upstream" && latest.Status() < 400:
-		quoted(refusing, fmt.Sprintf("the latest request like this one was answered with %d by the application, and the configuration read refuses it at %s: %s", latest.Status(), p.pod, refusing.hop.Why), "")
+		quoted(refusing, fmt.Sprintf("the latest request like this one%s was answered with %d by the application, and the configuration read refuses it at %s: %s", began(&latest), latest.Status(), p.pod, refusing.hop.Why), "")
 		return true
 	case passing != nil && refusing == nil && slices.ContainsFunc(latest.Flags(), func(s string) bool { return slices.Contains(unexplained, s) }) && !q.explained():
-		quoted(passing, fmt.Sprintf("the latest request like this one failed at %s with %d %s (%s), and nothing in the configuration read says why", p.pod, latest.Status(), flags, orElse(latest.TransportFailure(), latest.Details())), Degraded)
+		quoted(passing, fmt.Sprintf("the latest request like this one%s failed at %s with %d %s (%s), and nothing in the configuration read says why", began(&latest), p.pod, latest.Status(), flags, orElse(latest.TransportFailure(), latest.Details())), Degraded)
 		return true
 	}
 	return false

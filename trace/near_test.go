@@ -13,6 +13,7 @@ type asked struct {
 	url, from, sni, source, version string
 	headers                         []string // "name: value"
 	resolve                         map[string]string
+	cert                            bool // the client has a certificate
 }
 
 func (a asked) target(t testing.TB) trace.Target {
@@ -24,7 +25,7 @@ func (a asked) target(t testing.TB) trace.Target {
 	if a.from != "" {
 		target.From = a.from
 	}
-	target.SNI, target.SourceIP, target.HTTPVersion, target.Resolve = a.sni, a.source, a.version, a.resolve
+	target.SNI, target.SourceIP, target.HTTPVersion, target.Resolve, target.ClientCert = a.sni, a.source, a.version, a.resolve, a.cert
 	for _, h := range a.headers {
 		name, value, _ := strings.Cut(h, ": ")
 		target.Headers = append(target.Headers, trace.Header{Name: name, Value: value})

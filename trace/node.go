@@ -440,6 +440,9 @@ func (w *walker) afterNode(n *node, f flow, ns *netns, o *iptables.Outcome, shar
 // the interface it leaves by, where that is known (MASQUERADE in
 // iptables-extensions(8)).
 func (w *walker) masqueraded(f flow, ns *netns, o *iptables.Outcome) flow {
+	if !f.masqueraded() {
+		f.client, f.guessed = f.src, f.assumed
+	}
 	f.assumed = f.fanned // whichever node it was, the way on is the same
 	f.from = place{area: AreaNode, name: ns.name}
 	f.src = netip.AddrPort{}

@@ -83,6 +83,73 @@ func TestOfTwoFaultsBothAreFoundAndTheFirstObstacleComesFirst(t *testing.T) {
 	}
 }
 
+// TestOfTwoFaultsInOtherWorldsToo: TCP, TLS, within the mesh and on the way out.
+func TestOfTwoFaultsInOtherWorldsToo(t *testing.T) {
+	details := asked{url: "http://details:9080/details/0", from: productPod}
+	secure := asked{url: "https://bookinfo.example.com/productpage"}
+	mysql := asked{url: "172.16.10.11:30306"}
+	deny := func(namespace string) fault {
+		return fault{"HT6003", networkPolicy(namespace, map[string]any{"podSelector": map[string]any{}, "policyTypes": []any{"Ingress"}})}
+	}
+	noEgress := fault{"HT6003", networkPolicy("default", map[string]any{"podSelector": map[string]any{}, "policyTypes": []any{"Egress"}, "egress": []any{
+		map[string]any{"ports": []any{map[string]any{"port": 53, "protocol": "UDP"}}},
+	}})}
+	expired := fault{"HT3005", certificate(`"bookinfo.example.com"`, "2025-01-01T00:00:00Z", "2026-02-01T00:00:00Z")}
+	otherName := fault{"HT3005", certificate(`"www.example.org"`, "2026-01-01T00:00:00Z", "2027-01-01T00:00:00Z")}
+	plain := fault{"HT6001", plainDetails}
+	on127 := func(glob, socket string) fault {
+		return fault{"HT8001", text(glob, socket, "127.0.0.1"+socket[strings.LastIndexByte(socket, ':'):])}
+	}
+	for _, c := range []struct {
+		world         string
+		ask           asked
+		first, second fault
+	}{
+		{bookinfo, details, deny("bookinfo"), plain},
+		{bookinfo, details, plain, on127("pods/bookinfo/details-*/ss.txt", "0.0.0.0:9080")},
+		{bookinfo, details, deny("bookinfo"), on127("pods/bookinfo/details-*/ss.txt", "0.0.0.0:9080")},
+		{bookinfo, secure, expired, deny("bookinfo")},
+		{bookinfo, secure, otherName, on127("pods/bookinfo/productpage-*/ss.txt", "0.0.0.0:9080")},
+		{bookinfo, secure, fault{"HT6001", mutualGateway}, deny("bookinfo")},
+		{bookinfo, product, fault{"HT4009", leftOverFault}, deny("bookinfo")},
+		{mysqlWorld, mysql, fault{"HT2007", atEnd("nodes/node1/iptables-save.txt", "mangle", "[1:60] -A PREROUTING -p tcp -m tcp --dport 30306 -m comment --comment \"blocked by the host's owner\" -j DROP\n")}, on127("pods/default/mysql-*/ss.txt", "*:3306")},
+		{mysqlWorld, mysql, deny("default"), on127("pods/default/mysql-*/ss.txt", "*:3306")},
+		{egress, sleeping, noEgress, fault{"HT5001", text("proxies/istio-system/*/config_dump.json", `"cluster": "outbound|1234||my.server.com"`, `"cluster": "outbound|1234||my.servers.com"`)}},
+		{egress, sleeping, deny("istio-system"), fault{"HT5001", text("proxies/istio-system/*/config_dump.json", `"cluster": "outbound|1234||my.server.com"`, `"cluster": "outbound|1234||my.servers.com"`)}},
+	} {
+		t.Run(c.ask.url+" "+c.first.code+" before "+c.second.code, func(t *testing.T) {
+			t.Parallel()
+			world := unpack(t, c.world)
+			all(c.first.change, c.second.change)(t, world)
+			r := traceFiles(t, world, c.ask.target(t))
+			codes := errorCodes(r)
+			if len(codes) != 2 || codes[0] != c.first.code || codes[1] != c.second.code {
+				t.Errorf("findings are %v\n%s", codes, outline(r))
+			}
+			want := "the next obstacle is " + c.second.code
+			if c.first.code == "HT4009" { // it answers half of the requests; the other half goes on
+				want = "other ways meet " + c.second.code
+			}
+			if !strings.Contains(r.Summary, ": "+c.first.code) || !strings.Contains(r.Summary, want) {
+				t.Errorf("the summary does not say %q: %s", want, r.Summary)
+			}
+		})
+	}
+}
+
+const mysqlWorld = "../testdata/worlds/seed/ingress-tcp-mysql.tar.gz"
+
+// networkPolicy adds a NetworkPolicy to a namespace.
+func networkPolicy(namespace string, spec map[string]any) change {
+	return func(t testing.TB, world files) {
+		world["cluster/networkpolicies.networking.k8s.io.json"] = encode(t, map[string]any{
+			"apiVersion": "v1", "kind": "List", "metadata": map[string]any{}, "items": []any{map[string]any{
+				"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": map[string]any{"name": "guard", "namespace": namespace}, "spec": spec,
+			}},
+		})
+	}
+}
+
 func outside(t testing.TB, url string) trace.Target {
 	t.Helper()
 	target, err := trace.ParseTarget(url)

@@ -22,6 +22,12 @@ const (
 
 // atPod is a packet that arrives at a Pod, from the place last left.
 func (w *walker) atPod(f flow, p *pod, via place) *node {
+	if f.masqueraded() && w.policed(p) {
+		f.between = otherNode
+		if f.from.name == p.obj.Spec.NodeName {
+			f.between = ownNode
+		}
+	}
 	return w.once("pod|"+p.ref.String()+"|"+f.key(), f, func() *node {
 		if n := w.acrossNodes(f, p, via); n != nil || w.err != nil {
 			return n
@@ -171,14 +177,54 @@ func (w *walker) checkPolicies(n *node, f flow, p *pod) {
 	if f.sender != f.from {
 		w.checkEgress(n, f, to)
 	}
-	w.judge(n, f, w.peer(f.from, f), to, func(v k8s.PolicyVerdict) bool { return f.sender == f.from || !v.Egress })
+	if f.between == ownNode {
+		w.judge(n, f, w.unmasqueraded(f), to, func(v *k8s.PolicyVerdict) bool {
+			if v.State == k8s.PolicyDenied {
+				// Kubernetes leaves the order of rewriting and of policies to the
+				// plugins (concepts/services-networking/network-policies).
+				v.State = k8s.PolicyUndetermined
+				v.Reason += fmt.Sprintf("; node %s, which puts its own address in the client's place, always reaches its Pods: which of the two the CNI plugin sees, Kubernetes leaves open", f.from.name)
+				if f.guessed {
+					v.Reason += "; the client's own address was not given (--source-ip)"
+				}
+			}
+			return !v.Egress
+		})
+		return
+	}
+	w.judge(n, f, w.peer(f.from, f), to, func(v *k8s.PolicyVerdict) bool { return f.sender == f.from || !v.Egress })
+}
+
+// The nodes that may have masqueraded a packet, as policies of its Pod tell them
+// apart.
+const (
+	ownNode   = "the Pod's own node"
+	otherNode = "another node"
+)
+
+// policed says whether there are NetworkPolicies in the Pod's namespace. Where
+// they could not be read, what evaluates them says so.
+func (w *walker) policed(p *pod) bool {
+	if w.err != nil {
+		return false
+	}
+	all, err := w.cluster.NetworkPolicies(w.ctx, p.ref.namespace)
+	return w.refused(err) == nil && len(all) > 0
+}
+
+// unmasqueraded is the sender of a connection by the address it had before a node
+// put its own in its place.
+func (w *walker) unmasqueraded(f flow) k8s.Peer {
+	was := f
+	was.src = f.client
+	return w.peer(f.sender, was)
 }
 
 // checkEgress evaluates the NetworkPolicies of the Pod that sends, towards what
 // the hop stands for. A node between that masquerades comes behind them.
 func (w *walker) checkEgress(n *node, f flow, to k8s.Peer) {
 	if f.sender.area == AreaPod {
-		w.judge(n, f, w.peer(f.sender, f), to, func(v k8s.PolicyVerdict) bool { return v.Egress })
+		w.judge(n, f, w.peer(f.sender, f), to, func(v *k8s.PolicyVerdict) bool { return v.Egress })
 	}
 }
 
@@ -196,8 +242,9 @@ func (w *walker) peer(at place, f flow) k8s.Peer {
 	return src
 }
 
-// judge puts the verdicts of the policies that are wanted on the hop.
-func (w *walker) judge(n *node, f flow, src, dst k8s.Peer, wanted func(k8s.PolicyVerdict) bool) {
+// judge puts the verdicts of the policies that are wanted on the hop, as wanted
+// leaves them.
+func (w *walker) judge(n *node, f flow, src, dst k8s.Peer, wanted func(*k8s.PolicyVerdict) bool) {
 	if w.err != nil {
 		return
 	}
@@ -207,8 +254,10 @@ func (w *walker) judge(n *node, f flow, src, dst k8s.Peer, wanted func(k8s.Polic
 		w.unread(n, notRead)
 		return
 	}
-	verdicts = slices.DeleteFunc(verdicts, func(v k8s.PolicyVerdict) bool { return !wanted(v) })
 	for _, v := range verdicts {
+		if !wanted(&v) {
+			continue
+		}
 		name := "NetworkPolicy ingress"
 		if v.Egress {
 			name = "NetworkPolicy egress"

@@ -528,7 +528,7 @@ func (t *stepTree) upstream(o *envoyadmin.Outcome, e *envoyadmin.Endpoint, addr 
 	f := t.in
 	x := &o.Extra
 	f.at = place{area: AreaPod, namespace: t.pod.ref.namespace, name: t.pod.ref.name}
-	f.from, f.sender, f.proxied, f.mark, f.assumed = f.at, f.at, true, 0, false
+	f.from, f.sender, f.between, f.proxied, f.mark, f.assumed = f.at, f.at, "", true, 0, false
 	f.dst = addr
 	if t.dir != envoyadmin.Inbound || !addr.Addr().IsLoopback() {
 		f.src = netip.AddrPortFrom(t.pod.ip, 0)

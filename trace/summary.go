@@ -50,7 +50,10 @@ func summarise(t Target, r *Report, all []path) string {
 		}
 		return what + " is unreachable" + because
 	case Degraded:
-		return what + " is degraded: some ways work and some do not" + because
+		if slices.ContainsFunc(all, func(p path) bool { return p.verdict() != Reachable }) {
+			return what + " is degraded: some ways work and some do not" + because
+		}
+		return what + " is degraded: the way is open, but requests fail on it or go astray" + because
 	}
 	if because == "" {
 		because = ": " + firstObstacle(all)
@@ -59,7 +62,8 @@ func summarise(t Target, r *Report, all []path) string {
 }
 
 // nextObstacle says which fault the request would meet next on one of the ways of
-// the first, once that is mended; empty where there is none.
+// the first, once that is mended, else which one it meets on other ways; empty where
+// there is none.
 func nextObstacle(r *Report, top *Finding, all []path) string {
 	if top.Severity != SeverityError {
 		return ""
@@ -67,19 +71,24 @@ func nextObstacle(r *Report, top *Finding, all []path) string {
 	meets := func(p path, hop string) bool {
 		return slices.ContainsFunc(p.nodes, func(n *node) bool { return n.hop.ID == hop })
 	}
+	aside := ""
 	for _, f := range r.Findings {
 		if f.Severity != SeverityError || f.Code == top.Code {
 			continue
 		}
 		for _, p := range all {
-			if !meets(p, top.Hop) || !meets(p, f.Hop) {
+			if !meets(p, f.Hop) {
 				continue
 			}
 			i := slices.IndexFunc(p.nodes, func(n *node) bool { return n.hop.ID == f.Hop })
-			return "; fix this first: after it the next obstacle is " + f.Code + " " + f.Title + " (" + string(p.nodes[i].hop.Kind) + " " + p.nodes[i].hop.Subject.Name + ")"
+			what := f.Code + " " + f.Title + " (" + string(p.nodes[i].hop.Kind) + " " + p.nodes[i].hop.Subject.Name + ")"
+			if meets(p, top.Hop) {
+				return "; fix this first: after it the next obstacle is " + what
+			}
+			aside = orElse(aside, "; other ways meet "+what)
 		}
 	}
-	return ""
+	return aside
 }
 
 func endName(n *node) string {

@@ -24,6 +24,9 @@ type Target struct {
 	SourceIP    string            `json:"source_ip,omitempty"` // IP or IP:port of the client
 	Resolve     map[string]string `json:"resolve,omitempty"`   // host:port to addr[:port], as curl's
 	HTTPVersion string            `json:"http_version,omitempty"`
+	// ClientCert says that the client presents a certificate which the server
+	// accepts; TLS targets only. Without it the client has none.
+	ClientCert bool `json:"client_cert,omitempty"`
 }
 
 var defaultPorts = map[string]int{"http": 80, "https": 443, "grpc": 80}

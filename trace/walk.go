@@ -127,7 +127,9 @@ func (w *walker) request(from place) (flow, error) {
 		f.proto = "udp"
 	}
 	if t.TLS() {
-		f.tls = "tls"
+		if f.tls = "tls"; t.ClientCert {
+			f.tls = "mtls"
+		}
 		if f.sni = t.SNI; f.sni == "" {
 			if _, err := netip.ParseAddr(t.Host); err != nil {
 				f.sni = t.Host
@@ -168,7 +170,7 @@ func (w *walker) request(from place) (flow, error) {
 			f.headers = append(f.headers, Header{Name: "content-type", Value: "application/grpc"})
 		}
 	}
-	if f.tls == "tls" {
+	if f.tls != "none" {
 		switch {
 		case f.version == "2":
 			f.alpn = []string{"h2", "http/1.1"}

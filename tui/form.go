@@ -24,6 +24,7 @@ type form struct {
 	cur    int
 	err    string
 	top    int
+	cert   bool // the client's certificate is not edited, and kept
 }
 
 // Places of the fields that are not headers.
@@ -40,7 +41,7 @@ const (
 
 // newForm edits t. The report offers vantages, nil offers none.
 func newForm(t trace.Target, r *trace.Report) *form {
-	f := &form{}
+	f := &form{cert: t.ClientCert}
 	add := func(name, value, hint string, offer ...string) {
 		f.fields = append(f.fields, formField{name: name, in: newInput(value), hint: hint, offer: offer})
 	}
@@ -116,6 +117,7 @@ func (f *form) target() (trace.Target, error) {
 		return fail(fieldFrom, "from %q is none of external, node:NAME, pod:NAMESPACE/NAME", from)
 	}
 	t.SNI = get(fieldSNI)
+	t.ClientCert = f.cert && t.TLS()
 	if src := get(fieldSource); src != "" {
 		_, err1 := netip.ParseAddr(src)
 		_, err2 := netip.ParseAddrPort(src)

@@ -345,7 +345,7 @@ func changes(before, after *prepared) (out map[string]change, removed []string) 
 // sameQuestion says whether two runs can be compared.
 func sameQuestion(a, b trace.Target) bool {
 	return a.Raw == b.Raw && a.From == b.From && a.Method == b.Method && a.SNI == b.SNI &&
-		a.SourceIP == b.SourceIP && a.HTTPVersion == b.HTTPVersion && slices.Equal(a.Headers, b.Headers)
+		a.SourceIP == b.SourceIP && a.HTTPVersion == b.HTTPVersion && a.ClientCert == b.ClientCert && slices.Equal(a.Headers, b.Headers)
 }
 
 // clean makes a text of the cluster one safe line of bounded length.

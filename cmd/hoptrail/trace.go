@@ -24,6 +24,7 @@ type traceOptions struct {
 	sourceIP    string
 	resolve     []string
 	httpVersion string
+	clientCert  bool
 
 	snapshot string
 	cluster  clusterOptions
@@ -77,6 +78,7 @@ func (o *traceOptions) addFlags(cmd *cobra.Command) {
 	fs.StringVar(&o.sourceIP, "source-ip", "", "address of the client, `IP[:PORT]`")
 	fs.StringArrayVar(&o.resolve, "resolve", nil, "use an address for a name, `HOST:PORT:ADDR[:PORT]`, as curl does; may be repeated")
 	fs.StringVar(&o.httpVersion, "http-version", "", "HTTP `version` of the client: 1.0, 1.1 or 2")
+	fs.BoolVar(&o.clientCert, "client-cert", false, "the client presents a certificate that the server accepts (TLS only; default it has none)")
 	fs.StringVar(&o.snapshot, "snapshot", "", "trace on a snapshot, a `folder or .tar.gz`, instead of a cluster")
 	o.outputOptions.addFlags(cmd)
 	o.cluster.addFlags(fs)
@@ -171,6 +173,10 @@ func (o *traceOptions) target(raw string) (trace.Target, error) {
 		return t, fmt.Errorf("--http-version %q: want 1.0, 1.1 or 2", o.httpVersion)
 	}
 	t.HTTPVersion = o.httpVersion
+	if o.clientCert && !t.TLS() {
+		return t, fmt.Errorf("--client-cert: %s is not TLS", raw)
+	}
+	t.ClientCert = o.clientCert
 	return t, nil
 }
 

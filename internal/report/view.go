@@ -449,6 +449,9 @@ func asked(t *trace.Target) []fact {
 			with = append(with, kv[0]+" "+kv[1])
 		}
 	}
+	if t.ClientCert {
+		with = append(with, "--client-cert")
+	}
 	var names []string
 	for name := range t.Resolve {
 		names = append(names, name)
