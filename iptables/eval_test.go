@@ -155,6 +155,24 @@ func TestAnUndeterminedOutcomeQuotesTheRuleAndSaysHowItWouldEndOtherwise(t *test
 	}
 }
 
+func TestWhatCannotBeKnownIsNamed(t *testing.T) {
+	for rule, why := range map[string]string{
+		`-m connlimit --connlimit-above 5`:                 "how many connections of the client are open at this rule is not known",
+		`-m string --string "x" --algo bm`:                 "what the packet carries is not known",
+		`-m time --timestart 09:00:00`:                     "when the packet comes is not known",
+		`-m hashlimit --hashlimit-above 1/sec`:             "how many packets came before this one is not known",
+		`-m bpf --bytecode "1,6 0 0 0"`:                    "what its program makes of the packet's bytes is not known",
+		`-m acme --x 1`:                                    `the match "acme" is not known here`,
+		`-m conntrack --acme 1`:                            "the option --acme is not known here",
+		`-p tcp -m tcp --dport 80 -m tcp --tcp-option 254`: "the option --tcp-option is not known here",
+	} {
+		o := hostWith(t, tableOf("mangle", "-A PREROUTING "+rule+" -j DROP")).Evaluate(packet("203.0.113.9:40000", "10.1.0.5:80")).Outcomes[0]
+		if o.Verdict != Undetermined || len(o.Unknown) != 1 || o.Unknown[0].Action != "not known: "+why || !strings.Contains(o.Reason, why) {
+			t.Errorf("%s: %s %s %+v", rule, o.Verdict, o.Reason, o.Unknown)
+		}
+	}
+}
+
 func TestWhatIsNotGivenIsSaid(t *testing.T) {
 	text := tableOf("nat", "-A PREROUTING -m addrtype --dst-type LOCAL -j A", "-A A -p tcp -m tcp --dport 30080 -j DNAT --to-destination 10.1.0.9:80")
 	rs, err := Parse("rules", []byte(text))

@@ -99,8 +99,41 @@ func newMatch(name string, r *rule) match {
 	case "length", "ttl", "hl":
 		return &numberMatch{name: name}
 	default:
-		return &opaque{name: name, why: "the match " + strconv.Quote(name) + " needs state that is not given or is not known to this version"}
+		why, known := undecidable[name]
+		if !known {
+			why = "the match " + strconv.Quote(name) + " is not known here"
+		}
+		return &opaque{name: name, why: why}
 	}
+}
+
+// undecidable has the matches whose answer neither a save nor a packet's
+// addresses tell, with what would have to be known.
+var undecidable = map[string]string{
+	"bpf":       "what its program makes of the packet's bytes is not known",
+	"cgroup":    "the control group of the sending process is not known",
+	"cluster":   "which node of the cluster the packet is for is not known",
+	"connbytes": "how much the connection has transferred is not known",
+	"connlabel": "the labels of the connection are not known",
+	"connlimit": "how many connections of the client are open at this rule is not known",
+	"cpu":       "which CPU handles the packet is not known",
+	"devgroup":  "the groups of the interfaces are not known",
+	"dscp":      "the DSCP of the packet is not known",
+	"ecn":       "the ECN bits of the packet are not known",
+	"geoip":     "the country of the address is not known",
+	"hashlimit": "how many packets came before this one is not known",
+	"helper":    "the helper of the connection is not known",
+	"ipvs":      "what IPVS does with the packet is not known",
+	"mac":       "the hardware address of the sender is not known",
+	"policy":    "whether IPsec protects the packet is not known",
+	"quota":     "how much of the quota is used up is not known",
+	"rateest":   "the rate measured is not known",
+	"realm":     "the realm of the route is not known",
+	"string":    "what the packet carries is not known",
+	"tcpmss":    "the MSS of the packet is not known",
+	"time":      "when the packet comes is not known",
+	"tos":       "the TOS of the packet is not known",
+	"u32":       "the bytes of the packet are not known",
 }
 
 // opaque is a match that is kept as it stands and never evaluated, or an option

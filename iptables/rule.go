@@ -270,7 +270,7 @@ func (p *parser) run() {
 		for p.i < len(p.words) && !p.isOption(p.i) {
 			p.i++
 		}
-		o := &opaque{name: "", not: not, words: p.words[from:p.i], why: "the option is not known"}
+		o := &opaque{name: "", not: not, words: p.words[from:p.i], why: "the option " + p.words[from] + " is not known here"}
 		r.matches = append(r.matches, o)
 	}
 	for p.i < len(p.words) {

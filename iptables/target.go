@@ -132,6 +132,9 @@ func (t *otherTarget) apply(w *walk, f *flow) effect {
 	switch t.does {
 	case userspace:
 		f.why = "the target " + t.kind + " hands the packet to a program, which decides"
+		if t.kind == "SYNPROXY" {
+			f.why = "the target SYNPROXY answers the handshake itself, and makes a connection of its own once that is done"
+		}
 		f.verdict = Undetermined
 		return stop
 	case changes:
