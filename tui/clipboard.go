@@ -54,7 +54,9 @@ func (c clipboard) copy(ctx context.Context, text string) copied {
 		}
 	}
 	if t := c.env["TERM"]; len(text) <= maxOSC52 && t != "linux" && t != "dumb" && t != "" {
-		return copied{how: "the terminal's clipboard (OSC 52)", osc: osc52(text, c.env)}
+		if seq := osc52(text, c.env); seq != "" {
+			return copied{how: "the terminal's clipboard (OSC 52)", osc: seq}
+		}
 	}
 	path, err := c.file(text)
 	return copied{how: "file " + path, err: err}
@@ -78,24 +80,41 @@ func (c clipboard) programs() [][]string {
 	return out
 }
 
+// screenString is the longest sequence that GNU screen takes as one; of a longer
+// one it prints the rest (it has 768 bytes, less what begins and ends a string).
+const screenString = 700
+
 // osc52 is the sequence that sets a terminal's clipboard, wrapped so that it
-// passes through tmux or screen to the terminal outside.
+// passes through tmux or screen to the terminal outside. It is empty where no
+// sequence is sure to do that.
 func osc52(text string, env environment) string {
 	seq := "\x1b]52;c;" + base64.StdEncoding.EncodeToString([]byte(text)) + "\x07"
 	switch {
 	case env["TMUX"] != "":
 		return "\x1bPtmux;" + strings.ReplaceAll(seq, "\x1b", "\x1b\x1b") + "\x1b\\"
+	case env["STY"] != "" || strings.HasPrefix(env["TERM"], "screen."):
+		return inScreen(seq)
 	case strings.HasPrefix(env["TERM"], "screen"):
-		// screen takes at most 768 bytes in one device control string.
-		var b strings.Builder
-		for len(seq) > 0 {
-			n := min(len(seq), 700)
-			b.WriteString("\x1bP" + seq[:n] + "\x1b\\")
-			seq = seq[n:]
+		// Over ssh it may be either: screen passes on the first and drops the second,
+		// tmux the other way round.
+		if len(seq) > screenString {
+			return ""
 		}
-		return b.String()
+		return inScreen(seq) + seq
 	}
 	return seq
+}
+
+// inScreen wraps a sequence for the terminal outside of GNU screen, in as many
+// device control strings as it needs.
+func inScreen(seq string) string {
+	var b strings.Builder
+	for len(seq) > 0 {
+		n := min(len(seq), screenString)
+		b.WriteString("\x1bP" + seq[:n] + "\x1b\\")
+		seq = seq[n:]
+	}
+	return b.String()
 }
 
 func (c clipboard) file(text string) (string, error) {

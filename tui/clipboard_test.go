@@ -25,6 +25,7 @@ func TestTheClipboardIsTheNearestThatWorks(t *testing.T) {
 		{"over ssh the display is someone else's", environment{"DISPLAY": ":0", "SSH_TTY": "/dev/pts/1", "TERM": "xterm"}, "xclip", "a", "OSC 52", ""},
 		{"no program: the terminal", environment{"TERM": "xterm"}, "", "a", "OSC 52", ""},
 		{"too long for a terminal: a file", environment{"TERM": "xterm"}, "", strings.Repeat("a", maxOSC52+1), "file ", ""},
+		{"too long for a screen that may be a tmux: a file", environment{"TERM": "screen", "SSH_TTY": "x"}, "", strings.Repeat("a", 600), "file ", ""},
 		{"the Linux console has no clipboard", environment{"TERM": "linux"}, "", "a", "file ", ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -70,7 +71,21 @@ func TestOSC52PassesThroughTmuxAndScreen(t *testing.T) {
 	if got := osc52(text, environment{"TMUX": "x"}); got != "\x1bPtmux;\x1b\x1b]52;c;"+b64+"\x07\x1b\\" {
 		t.Errorf("tmux: %q", got)
 	}
-	got := osc52(text, environment{"TERM": "screen.xterm"})
+	got := osc52(text, environment{"TERM": "screen.xterm", "STY": "1.pts"})
+	if other := osc52(text, environment{"TERM": "xterm-256color", "STY": "1.pts"}); other != got {
+		t.Errorf("in screen whatever it calls itself: %q", other)
+	}
+	if other := osc52(text, environment{"TERM": "screen.xterm-256color"}); other != got {
+		t.Errorf("screen by its name: %q", other)
+	}
+	// Over ssh TERM alone is left: screen, or a tmux of before. What is too long for
+	// either is not printed all over the screen.
+	if either := osc52("a", environment{"TERM": "screen-256color"}); either != "\x1bP\x1b]52;c;YQ==\x07\x1b\\\x1b]52;c;YQ==\x07" {
+		t.Errorf("screen or tmux: %q", either)
+	}
+	if either := osc52(text, environment{"TERM": "screen-256color"}); either != "" {
+		t.Errorf("screen or tmux, and long: %q", either)
+	}
 	var whole strings.Builder
 	for part := range strings.SplitSeq(got, "\x1b\\") {
 		if part == "" {

@@ -568,6 +568,38 @@ func TestTmuxResizeAtAnyTime(t *testing.T) {
 	})
 }
 
+// TestTmuxCopyPassesThroughScreen copies in a GNU screen, short and long: the
+// terminal outside of it, here tmux, gets all of it and the picture stays whole.
+func TestTmuxCopyPassesThroughScreen(t *testing.T) {
+	needTmux(t)
+	if _, err := exec.LookPath("screen"); err != nil {
+		t.Skip("screen is not installed")
+	}
+	x := newTerm(t, 120, 40)
+	x.sh("mkdir -m 700 screens; echo startup_message off > rc; env -u TMUX SCREENDIR=$PWD/screens screen -U -c rc bash --norc --noprofile")
+	x.until("the shell within screen", func(s string) bool { return strings.TrimSpace(s) == "ready>" })
+	x.sh("$REPLAY $SAMPLES/fault.json")
+	x.wait("UNREACHABLE", "q quit")
+	x.press("c", "G", "k", "enter")
+	was := x.wait("copied summary in Markdown", "OSC 52")
+	if got := x.tmux("show-buffer"); len(got) < 2000 || !strings.Contains(got, "HT5002") {
+		t.Errorf("the clipboard holds %d bytes: %.200s", len(got), got)
+	}
+	x.press("ctrl+l")
+	if now := x.gone("copied summary"); strings.Count(now, "\n") != strings.Count(was, "\n") {
+		t.Errorf("copying wrote on the screen:\n%s", was)
+	}
+	now := strings.Split(x.settle(), "\n")
+	for i, line := range strings.Split(was, "\n")[:len(now)-1] {
+		if line != now[i] {
+			t.Errorf("copying wrote on the screen: %q, is %q", line, now[i])
+		}
+	}
+	x.press("q")
+	x.wait("VERDICT unreachable")
+	x.sh("exit")
+}
+
 func TestTmuxCopyReachesTheClipboard(t *testing.T) {
 	x := newTerm(t, 120, 40)
 	copies := func() {

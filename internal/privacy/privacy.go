@@ -289,8 +289,13 @@ func (m *Masker) learnHost(h string) {
 }
 
 // learnValue learns a header's value. The shortest, and words that are in every
-// request, are masked where headers stand and nowhere else.
+// request, are masked where headers stand and nowhere else. So are addresses,
+// which have a name of their own wherever they stand: as a text 10.0.0.1 is in
+// 10.0.0.12, too.
 func (m *Masker) learnValue(v string) {
+	if addresses(v) {
+		return
+	}
 	switch {
 	case len(v) < 2 || v == Masked || v == "-" || ordinary[strings.ToLower(v)]:
 	case len(v) < 6 && strings.Trim(v, "0123456789.,:") == "":
@@ -306,6 +311,19 @@ func (m *Masker) learnValue(v string) {
 			m.repl = nil
 		}
 	}
+}
+
+// addresses says whether v is a list of addresses, as X-Forwarded-For has it.
+func addresses(v string) bool {
+	for a := range strings.SplitSeq(v, ",") {
+		a = strings.TrimSpace(a)
+		if _, err := netip.ParseAddr(a); err != nil {
+			if _, err := netip.ParseAddrPort(a); err != nil {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 // ordinary are values of headers that say nothing of a platform, and much else
@@ -557,7 +575,10 @@ func hostShaped(s string) bool {
 	}
 	last := lower[i+1:]
 	switch last {
-	case "json", "txt", "log", "yaml", "yml", "md", "gz", "pem", "sock", "conf", "cfg", "wasm", "lua", "go", "cc", "proto":
+	case "json", "txt", "log", "yaml", "yml", "md", "gz", "pem", "crt", "key", "sock", "conf", "cfg", "wasm", "lua", "go", "cc", "proto":
+		return false
+	}
+	if fieldPath(s) {
 		return false
 	}
 	letters := 0
@@ -578,6 +599,31 @@ func hostShaped(s string) bool {
 		}
 	}
 	return true
+}
+
+// fieldPath says whether a dotted word is a field of a resource, as what to do
+// about a finding names it: spec.exportTo, destination.host. Its last word is in
+// camel case, or all of its words are names of fields.
+func fieldPath(s string) bool {
+	last := s[strings.LastIndexByte(s, '.')+1:]
+	for i := 1; i < len(last); i++ {
+		if last[i] >= 'A' && last[i] <= 'Z' && last[i-1] >= 'a' && last[i-1] <= 'z' {
+			return true
+		}
+	}
+	for word := range strings.SplitSeq(s, ".") {
+		if !fields[word] {
+			return false
+		}
+	}
+	return true
+}
+
+var fields = map[string]bool{
+	"spec": true, "metadata": true, "status": true, "items": true, "name": true, "namespace": true, "labels": true, "annotations": true,
+	"host": true, "hosts": true, "destination": true, "port": true, "ports": true, "number": true, "subset": true, "subsets": true,
+	"tls": true, "mode": true, "trafficPolicy": true, "gateways": true, "servers": true, "selector": true, "rules": true,
+	"principals": true, "addresses": true, "egress": true, "ingress": true, "resolution": true, "timeout": true, "match": true,
 }
 
 // SecretText returns s without credentials.

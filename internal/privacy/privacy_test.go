@@ -35,6 +35,9 @@ func TestTextGivesEveryAddressAndHostAName(t *testing.T) {
 		{"a cloud node's name", "ip-10-0-3-7.eu-west-1.compute.internal", "host-1"},
 		{"an address with dashes", "node-10-0-3-7", "node-ip-1"},
 		{"a sentence's end", "asked 10.0.0.1.", "asked ip-1."},
+		{"fields of resources stay", "set destination.host, spec.exportTo and trafficPolicy.tls.mode", "set destination.host, spec.exportTo and trafficPolicy.tls.mode"},
+		{"a host of such words does not", "tls.example.com, spec.shop.dev and Hosts.COM", "host-1, host-2 and host-3"},
+		{"key files stay", "--cert=server.crt --key=server.key", "--cert=server.crt --key=server.key"},
 		{"words stay", "no healthy upstream, e.g. none", "no healthy upstream, e.g. none"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -273,5 +276,23 @@ func BenchmarkLine(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		m.Line(l)
+	}
+}
+
+// TestAnAddressInAHeaderIsNoTextToReplace: 10.244.1.1 is in 10.244.1.10, and both
+// must stay apart.
+func TestAnAddressInAHeaderIsNoTextToReplace(t *testing.T) {
+	var m Masker
+	r := m.Report(&trace.Report{
+		Target: trace.Target{Headers: []trace.Header{{Name: "X-Forwarded-For", Value: "10.244.1.1"}, {Name: "X-Real", Value: "10.244.1.1, 10.244.1.2:80"}}},
+		Hops:   []trace.Hop{{Summary: "DNAT to 10.244.1.10:8080 or 10.244.1.11:8080, from 10.244.1.1"}},
+	})
+	if got := r.Hops[0].Summary; got != "DNAT to ip-1:8080 or ip-2:8080, from ip-3" {
+		t.Errorf("got %q", got)
+	}
+	for _, h := range r.Target.Headers {
+		if h.Value != Masked {
+			t.Errorf("%s: %s", h.Name, h.Value)
+		}
 	}
 }
