@@ -53,7 +53,7 @@ lab-down: ## end it, and leave nothing behind
 
 lab-test: ## trace real clusters (root)
 	$(LAB) install
-	cd lab && HOPTRAIL_REQUIRE=lab go test -count=1 -timeout 20m ./...
+	cd lab && HOPTRAIL_REQUIRE=lab go test -count=1 -timeout 60m ./...
 
 ci: ## what CI runs
 	.ci/run

@@ -13,6 +13,7 @@ import (
 
 // machine is what of a lab could stay behind on the machine: processes, network
 // namespaces, links, addresses, routes, netfilter rules and files.
+// Of namespaces only labs' are looked at: others come and go as they please.
 func machine(t *testing.T, bin string, folders ...string) map[string]string {
 	t.Helper()
 	out := map[string]string{}
@@ -23,7 +24,11 @@ func machine(t *testing.T, bin string, folders ...string) map[string]string {
 		}
 		out[name] = string(data)
 	}
-	run("namespaces", "ip", "netns")
+	namespaces, err := filepath.Glob("/run/netns/htlab-*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	out["namespaces"] = strings.Join(namespaces, "\n")
 	run("links", "ip", "-br", "link")
 	run("addresses", "ip", "-br", "addr")
 	run("routes", "ip", "route", "show", "table", "all")

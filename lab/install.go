@@ -1,7 +1,9 @@
 package lab
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -77,6 +79,7 @@ func build(ctx context.Context, dir string, env []string, args ...string) error 
 
 func installEtcd(ctx context.Context, bin string) error {
 	if found, err := exec.LookPath("etcd"); err == nil {
+		os.Remove(filepath.Join(bin, "etcd")) // a link to one that is gone
 		return os.Symlink(found, filepath.Join(bin, "etcd"))
 	}
 	dir, err := os.MkdirTemp("", "etcd-")
@@ -84,10 +87,21 @@ func installEtcd(ctx context.Context, bin string) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	get := exec.CommandContext(ctx, "apt-get", "download", "-qq", "etcd-server")
-	get.Dir = dir
-	if out, err := get.CombinedOutput(); err != nil {
-		return fmt.Errorf("apt-get download etcd-server: %w: %s (run apt-get update, or put etcd into %s)", err, out, bin)
+	apt := func(args ...string) error {
+		cmd := exec.CommandContext(ctx, "apt-get", args...)
+		cmd.Dir = dir
+		if out, err := cmd.CombinedOutput(); err != nil {
+			return fmt.Errorf("apt-get %s: %w: %s", strings.Join(args, " "), err, bytes.TrimSpace(out))
+		}
+		return nil
+	}
+	// A fresh machine has no list of packages, and an old one a list of packages
+	// that are no longer there.
+	if apt("download", "-qq", "etcd-server") != nil {
+		stale := apt("update", "-qq")
+		if err := apt("download", "-qq", "etcd-server"); err != nil {
+			return fmt.Errorf("%w (or put etcd into %s yourself)", errors.Join(stale, err), bin)
+		}
 	}
 	debs, _ := filepath.Glob(filepath.Join(dir, "*.deb"))
 	if len(debs) != 1 {
@@ -100,5 +114,9 @@ func installEtcd(ctx context.Context, bin string) error {
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(filepath.Join(bin, "etcd"), data, 0o755)
+	whole := filepath.Join(bin, "etcd.new")
+	if err := os.WriteFile(whole, data, 0o755); err != nil {
+		return err
+	}
+	return os.Rename(whole, filepath.Join(bin, "etcd"))
 }

@@ -89,13 +89,16 @@ type State struct {
 	Client     string            `json:"client"`
 }
 
+// components are the programs that a lab runs.
+var components = []string{"etcd", "kube-apiserver", "kube-proxy", "kwok"}
+
 // Missing names what this machine lacks to run a lab; nothing means it can.
 func Missing(bin string) []string {
 	var out []string
 	if os.Geteuid() != 0 {
 		out = append(out, "root (network namespaces)")
 	}
-	for _, p := range []string{"etcd", "kube-apiserver", "kube-proxy", "kwok"} {
+	for _, p := range components {
 		if _, err := os.Stat(filepath.Join(bin, p)); err != nil {
 			out = append(out, filepath.Join(bin, p))
 		}
@@ -105,7 +108,38 @@ func Missing(bin string) []string {
 			out = append(out, p)
 		}
 	}
+	if len(out) == 0 {
+		if err := rights(); err != nil {
+			out = append(out, fmt.Sprintf("the right to make network namespaces with links, settings and rules of their own, as a privileged container has it (%v)", err))
+		}
+	}
 	return out
+}
+
+// rights tries once, in a namespace that goes again, what a container without
+// privileges may not do.
+var rights = sync.OnceValue(func() (err error) {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	ns := newPrefix() + "probe"
+	if err := run(ctx, "ip", "netns", "add", ns); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, removeNamespaces([]string{ns})) }()
+	if err := batch(ctx, ns, "link set lo up", "link add br0 type bridge", "link add v0 type veth peer name v1", "link set v0 master br0 up"); err != nil {
+		return err
+	}
+	if err := sysctl(ctx, ns, "net.ipv4.ip_forward=1"); err != nil {
+		return err
+	}
+	return runInput(ctx, []byte("*nat\n-A PREROUTING -p tcp --dport 80 -j DNAT --to-destination 10.0.0.1:80\nCOMMIT\n"), "ip", "netns", "exec", ns, "iptables-restore")
+})
+
+// newPrefix begins the names of the namespaces of one lab, and of no other.
+func newPrefix() string {
+	id := make([]byte, 4)
+	rand.Read(id)
+	return "htlab-" + hex.EncodeToString(id) + "-"
 }
 
 // Start builds the network, starts the programs and loads the world. When it
@@ -118,10 +152,8 @@ func Start(ctx context.Context, c Config) (_ *Lab, err error) {
 	if log == nil {
 		log = func(string, ...any) {}
 	}
-	id := make([]byte, 3)
-	rand.Read(id)
 	l := &Lab{
-		world: c.World, dir: c.Dir, bin: c.Bin, prefix: "htlab-" + hex.EncodeToString(id) + "-",
+		world: c.World, dir: c.Dir, bin: c.Bin, prefix: newPrefix(),
 		starter: newStarter(), tokens: map[string]string{}, admins: map[string]*admin{}, printed: map[string][]byte{},
 	}
 	defer func() {
@@ -240,7 +272,7 @@ func (l *Lab) writeKubeconfig(name, user, server string) error {
 }
 
 func (l *Lab) startAPI(ctx context.Context, users []string) error {
-	ports, err := freePorts(3)
+	ports, err := l.ports(3)
 	if err != nil {
 		return err
 	}
@@ -254,10 +286,9 @@ func (l *Lab) startAPI(ctx context.Context, users []string) error {
 		"--listen-client-urls", etcdURL, "--advertise-client-urls", etcdURL,
 		"--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer, "--initial-cluster", "default="+peer)
 	if err != nil {
-		// etcd 3.4 of Debian has no --unsafe-no-fsync in some builds.
 		return err
 	}
-	if err := etcd.waitFor(ctx, 20*time.Second, func() bool { return answers(ctx, etcdURL+"/health") }); err != nil {
+	if err := etcd.waitFor(ctx, func() bool { return answers(ctx, etcdURL+"/health") }); err != nil {
 		return err
 	}
 	var tokens bytes.Buffer
@@ -300,8 +331,8 @@ func (l *Lab) startAPI(ctx context.Context, users []string) error {
 	if err != nil {
 		return err
 	}
-	return l.apiserver.waitFor(ctx, 90*time.Second, func() bool {
-		_, err := l.admin.do(ctx, http.MethodGet, "/readyz", nil)
+	return l.apiserver.waitFor(ctx, func() bool {
+		_, err := l.admin.try(ctx, http.MethodGet, "/readyz", nil)
 		return err == nil
 	})
 }
@@ -326,22 +357,29 @@ type Asked struct {
 }
 
 // Asked is what all users but the lab's own have asked of the API server so far, in
-// the order in which the answers ended.
+// the order in which the answers began. A request is there before its client has
+// its answer, or its connection to a Pod.
 func (l *Lab) Asked() ([]Asked, error) {
 	data, err := os.ReadFile(filepath.Join(l.dir, "audit.log"))
 	if err != nil {
 		return nil, err
 	}
+	data = data[:bytes.LastIndexByte(data, '\n')+1] // the rest is being written
 	var out []Asked
+	seen := map[string]int{} // by audit id: of what takes long the begin and the end are written
 	for line := range bytes.Lines(data) {
 		var e struct {
-			Stage, RequestURI, Verb string
-			User                    struct{ Username string }
-			ObjectRef               *struct{ Resource, Subresource, APIGroup string }
-			ResponseStatus          struct{ Code int }
+			AuditID, RequestURI, Verb string
+			User                      struct{ Username string }
+			ObjectRef                 *struct{ Resource, Subresource, APIGroup string }
+			ResponseStatus            struct{ Code int }
 		}
 		if err := json.Unmarshal(line, &e); err != nil {
 			return nil, fmt.Errorf("audit log: %w", err)
+		}
+		if i, ok := seen[e.AuditID]; ok {
+			out[i].Code = e.ResponseStatus.Code
+			continue
 		}
 		a := Asked{User: e.User.Username, Verb: e.Verb, Resource: e.RequestURI, Code: e.ResponseStatus.Code}
 		if r := e.ObjectRef; r != nil {
@@ -350,9 +388,8 @@ func (l *Lab) Asked() ([]Asked, error) {
 				a.Resource += "/" + r.Subresource
 			}
 		}
-		if e.Stage != "ResponseStarted" {
-			out = append(out, a)
-		}
+		seen[e.AuditID] = len(out)
+		out = append(out, a)
 	}
 	return out, nil
 }
@@ -371,7 +408,7 @@ func answers(ctx context.Context, url string) bool {
 }
 
 func (l *Lab) startKwok(ctx context.Context) error {
-	ports, err := freePorts(1)
+	ports, err := l.ports(1)
 	if err != nil {
 		return err
 	}
@@ -394,7 +431,7 @@ func (l *Lab) startKwok(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return kwok.waitFor(ctx, 30*time.Second, func() bool {
+	return kwok.waitFor(ctx, func() bool {
 		c, err := net.DialTimeout("tcp", l.kwokAddr, time.Second)
 		if err == nil {
 			c.Close()
@@ -426,7 +463,7 @@ func (l *Lab) startProxies(ctx context.Context, mode string) error {
 	}
 	for i, p := range proxies {
 		ns := l.nodes[i].ns
-		if err := p.waitFor(ctx, 90*time.Second, func() bool { return l.programmed(ctx, ns, mode) }); err != nil {
+		if err := p.waitFor(ctx, func() bool { return l.programmed(ctx, ns, mode) }); err != nil {
 			return err
 		}
 	}
@@ -466,7 +503,7 @@ func (l *Lab) WaitRules(ctx context.Context, node string, texts ...string) error
 	if n == nil {
 		return fmt.Errorf("the lab has no node %s", node)
 	}
-	ctx, cancel := context.WithTimeout(ctx, 60*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	for {
 		out, err := exec.CommandContext(ctx, "ip", "netns", "exec", n.ns, "iptables-save").Output()
@@ -478,7 +515,7 @@ func (l *Lab) WaitRules(ctx context.Context, node string, texts ...string) error
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("the rules of node %s never showed %q", node, texts)
+			return fmt.Errorf("the rules of node %s never showed %q:\n%s", node, texts, out)
 		case <-time.After(200 * time.Millisecond):
 		}
 	}
@@ -519,7 +556,7 @@ func (l *Lab) Close() error {
 }
 
 func removeNamespaces(names []string) error {
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	var errs []error
 	for _, ns := range names {
@@ -540,7 +577,8 @@ func ReadState(dir string) (State, error) {
 	return s, err
 }
 
-// Clean removes what a lab left behind whose process is gone.
+// Clean removes what a lab left behind whose process is gone, when the programs
+// it had started are gone, too: the kernel ends them, each in its own time.
 func Clean(dir string) error {
 	s, err := ReadState(dir)
 	if err != nil {
@@ -548,6 +586,18 @@ func Clean(dir string) error {
 	}
 	if !strings.HasPrefix(s.Prefix, "htlab-") || len(s.Prefix) < len("htlab-000000-") {
 		return fmt.Errorf("%s: %q is no prefix of a lab's namespaces", dir, s.Prefix)
+	}
+	if dir, err = filepath.EvalSymlinks(dir); err != nil {
+		return err
+	}
+	for end := time.Now().Add(patience); ; time.Sleep(50 * time.Millisecond) {
+		running := programs(dir)
+		if len(running) == 0 {
+			break
+		}
+		if time.Now().After(end) {
+			return fmt.Errorf("%s: still running: %s", dir, strings.Join(running, ", "))
+		}
 	}
 	names, err := filepath.Glob("/run/netns/" + s.Prefix + "*")
 	if err != nil {

@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -42,7 +43,43 @@ type statusError struct {
 
 func (e *statusError) Error() string { return fmt.Sprintf("%d: %s", e.code, e.body) }
 
+// do sends a request, again and again where the answer is that the API server or
+// etcd behind it could not keep up. Whoever creates must reckon with an object
+// that is there already.
 func (a *api) do(ctx context.Context, method, path string, body any) ([]byte, error) {
+	for end := time.Now().Add(patience); ; {
+		data, err := a.try(ctx, method, path, body)
+		if !passing(err) || time.Now().After(end) {
+			return data, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, err
+		case <-time.After(200 * time.Millisecond):
+		}
+	}
+}
+
+// passing says whether an error says nothing about the request.
+func passing(err error) bool {
+	var se *statusError
+	switch {
+	case err == nil, errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, context.Canceled):
+		return false
+	case !errors.As(err, &se):
+		return true // no answer came
+	}
+	switch se.code {
+	case http.StatusTooManyRequests, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+		return true
+	case http.StatusInternalServerError:
+		return strings.Contains(se.body, "etcdserver: ") || strings.Contains(se.body, "context deadline exceeded")
+	}
+	return false
+}
+
+// try sends a request once.
+func (a *api) try(ctx context.Context, method, path string, body any) ([]byte, error) {
 	var r io.Reader
 	if body != nil {
 		j, err := json.Marshal(body)
@@ -96,38 +133,51 @@ func (a *api) create(ctx context.Context, plural string, o object) error {
 	namespace, _ := meta["namespace"].(string)
 	name, _ := meta["name"].(string)
 	where := apiPath(str(o, "apiVersion"), namespace, plural)
-	status := o["status"]
-	data, err := a.do(ctx, http.MethodPost, where, o)
-	var se *statusError
-	if errors.As(err, &se) && se.code == http.StatusConflict {
-		old, err := a.do(ctx, http.MethodGet, where+"/"+name, nil)
-		if err != nil {
-			return fmt.Errorf("%s %s/%s: %w", plural, namespace, name, err)
-		}
-		var have object
-		if err := json.Unmarshal(old, &have); err != nil {
-			return err
-		}
-		meta["resourceVersion"] = at(have, "metadata", "resourceVersion")
-		data, err = a.do(ctx, http.MethodPut, where+"/"+name, o)
-		if err != nil {
-			return fmt.Errorf("%s %s/%s: %w", plural, namespace, name, err)
-		}
-	} else if err != nil {
+	_, err := a.do(ctx, http.MethodPost, where, o)
+	if conflict(err) {
+		err = a.replace(ctx, where+"/"+name, "", func(have object) object {
+			meta["resourceVersion"] = at(have, "metadata", "resourceVersion")
+			return o
+		})
+	}
+	if err != nil {
 		return fmt.Errorf("%s %s/%s: %w", plural, namespace, name, err)
 	}
-	if s, _ := status.(object); len(s) == 0 || !hasStatus[plural] {
+	status, _ := o["status"].(object)
+	if len(status) == 0 || !hasStatus[plural] {
 		return nil
 	}
-	var made object
-	if err := json.Unmarshal(data, &made); err != nil {
-		return err
-	}
-	made["status"] = status
-	if _, err := a.do(ctx, http.MethodPut, where+"/"+name+"/status", made); err != nil {
+	if err := a.replace(ctx, where+"/"+name, "/status", func(have object) object {
+		have["status"] = status
+		return have
+	}); err != nil {
 		return fmt.Errorf("status of %s %s/%s: %w", plural, namespace, name, err)
 	}
 	return nil
+}
+
+func conflict(err error) bool {
+	var se *statusError
+	return errors.As(err, &se) && se.code == http.StatusConflict
+}
+
+// replace changes an object, or a part of it, to what change makes of what it
+// is: anew where somebody else was faster, which a request may be itself whose
+// answer was lost.
+func (a *api) replace(ctx context.Context, where, part string, change func(have object) object) error {
+	for {
+		data, err := a.do(ctx, http.MethodGet, where, nil)
+		if err != nil {
+			return err
+		}
+		var have object
+		if err := json.Unmarshal(data, &have); err != nil {
+			return err
+		}
+		if _, err = a.do(ctx, http.MethodPut, where+part, change(have)); !conflict(err) {
+			return err
+		}
+	}
 }
 
 var hasStatus = map[string]bool{"nodes": true, "pods": true, "services": true, "deployments": true}
@@ -212,7 +262,7 @@ func (l *Lab) load(ctx context.Context) error {
 		for start := time.Now(); ; time.Sleep(50 * time.Millisecond) {
 			if _, err := l.admin.do(ctx, http.MethodGet, where+"?limit=1", nil); err == nil {
 				break
-			} else if time.Since(start) > 30*time.Second {
+			} else if ctx.Err() != nil || time.Since(start) > patience {
 				return fmt.Errorf("CRD %s is not served: %w", resource, err)
 			}
 		}

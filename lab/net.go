@@ -226,7 +226,7 @@ func (l *Lab) relay(ns string, port int, target string) error {
 
 func join(c net.Conn, target string) {
 	defer c.Close()
-	up, err := net.DialTimeout("tcp", target, 5*time.Second)
+	up, err := net.DialTimeout("tcp", target, patience)
 	if err != nil {
 		return
 	}
@@ -271,7 +271,7 @@ func greet(ln net.Listener, text string) {
 		}
 		go func() {
 			defer c.Close()
-			c.SetDeadline(time.Now().Add(5 * time.Second))
+			c.SetDeadline(time.Now().Add(patience))
 			io.WriteString(c, text)
 		}()
 	}
@@ -307,8 +307,9 @@ type Outcome struct {
 }
 
 // Connect tries a TCP connection to addr from "client", "node:NAME" or
-// "pod:NAMESPACE/NAME". entered, if not empty, is the node that a packet for an
-// address of the load balancer is given to.
+// "pod:NAMESPACE/NAME", for as long as ctx lasts: the result is timeout then.
+// entered, if not empty, is the node that a packet for an address of the load
+// balancer is given to.
 func (l *Lab) Connect(ctx context.Context, from, addr, entered string) (Outcome, error) {
 	ns, err := l.namespaceOf(from)
 	if err != nil {
@@ -326,16 +327,18 @@ func (l *Lab) Connect(ctx context.Context, from, addr, entered string) (Outcome,
 			return Outcome{}, err
 		}
 	}
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
 	var out Outcome
 	err = inNamespace(ns, func() error {
-		d := net.Dialer{Timeout: 2 * time.Second}
+		var d net.Dialer
 		c, err := d.DialContext(ctx, "tcp", addr)
 		if err != nil {
 			out.Result = outcome(err)
 			return nil
 		}
 		defer c.Close()
-		c.SetReadDeadline(time.Now().Add(2 * time.Second))
+		defer context.AfterFunc(ctx, func() { c.SetReadDeadline(time.Unix(1, 0)) })()
 		line, err := bufio.NewReader(io.LimitReader(c, 512)).ReadString('\n')
 		if err != nil && line == "" {
 			out.Result = outcome(err)

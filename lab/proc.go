@@ -18,10 +18,13 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // starter starts child processes from one thread that lives as long as the lab:
@@ -89,20 +92,22 @@ func (l *Lab) spawn(name string, env []string, argv ...string) (*process, error)
 	return p, nil
 }
 
-// stop ends the process, gently first.
+// stop ends the process and what it started, gently first.
 func (p *process) stop() {
-	select {
-	case <-p.done:
-		return
-	default:
+	for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGKILL} {
+		select {
+		case <-p.done:
+			return
+		default:
+		}
+		// The group: kwok runs the programs of its containers.
+		syscall.Kill(-p.cmd.Process.Pid, sig)
+		select {
+		case <-p.done:
+		case <-time.After(2 * time.Second):
+		}
 	}
-	p.cmd.Process.Signal(syscall.SIGTERM)
-	select {
-	case <-p.done:
-	case <-time.After(2 * time.Second):
-		p.cmd.Process.Kill()
-		<-p.done
-	}
+	<-p.done
 }
 
 // tail is the end of the process's log, for an error message.
@@ -115,16 +120,21 @@ func (p *process) tail() string {
 	return string(data)
 }
 
-// waitFor calls ready until it returns true, the process ends or the time is over.
-func (p *process) waitFor(ctx context.Context, limit time.Duration, ready func() bool) error {
-	ctx, cancel := context.WithTimeout(ctx, limit)
+// patience is how long the lab waits for anything of its own. It only ends what
+// would hang for ever: a program that fails is seen to end, and a machine may be
+// as slow as it likes.
+const patience = 5 * time.Minute
+
+// waitFor calls ready until it returns true, the process ends or patience does.
+func (p *process) waitFor(ctx context.Context, ready func() bool) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	for !ready() {
 		select {
 		case <-p.done:
 			return fmt.Errorf("%s ended: %v\n%s", p.name, p.err, p.tail())
 		case <-ctx.Done():
-			return fmt.Errorf("%s was not ready in %s\n%s", p.name, limit, p.tail())
+			return fmt.Errorf("%s was not ready: %w\n%s", p.name, ctx.Err(), p.tail())
 		case <-time.After(100 * time.Millisecond):
 		}
 	}
@@ -145,19 +155,74 @@ func runInput(ctx context.Context, stdin []byte, argv ...string) error {
 	return nil
 }
 
-// freePorts returns n ports of 127.0.0.1 that nobody has. They are released
-// together, so that they differ; a program that comes too late says so itself.
-func freePorts(n int) ([]int, error) {
-	var ports []int
-	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return nil, err
+// reservePorts returns n ports of 127.0.0.1 that nobody has and nobody is given
+// until release: each has a socket bound to it that never listens. The kernel
+// keeps the port from whoever asks for any, and gives it to a program that asks
+// for this one and sets SO_REUSEADDR, as every listener of Go's does (socket(7)).
+func reservePorts(n int) (ports []int, release func() error, err error) {
+	var fds []int
+	release = func() error {
+		var errs []error
+		for _, fd := range fds {
+			errs = append(errs, unix.Close(fd))
 		}
-		defer l.Close()
-		ports = append(ports, l.Addr().(*net.TCPAddr).Port)
+		return errors.Join(errs...)
 	}
+	defer func() {
+		if err != nil {
+			release()
+			err = fmt.Errorf("reserve a port: %w", err)
+		}
+	}()
+	for range n {
+		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			return nil, nil, err
+		}
+		fds = append(fds, fd)
+		if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1); err != nil {
+			return nil, nil, err
+		}
+		if err := unix.Bind(fd, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}); err != nil {
+			return nil, nil, err
+		}
+		addr, err := unix.Getsockname(fd)
+		if err != nil {
+			return nil, nil, err
+		}
+		ports = append(ports, addr.(*unix.SockaddrInet4).Port)
+	}
+	return ports, release, nil
+}
+
+// ports are reserved until the lab is closed.
+func (l *Lab) ports(n int) ([]int, error) {
+	ports, release, err := reservePorts(n)
+	if err != nil {
+		return nil, err
+	}
+	l.mu.Lock()
+	l.closers = append(l.closers, closerFunc(release))
+	l.mu.Unlock()
 	return ports, nil
+}
+
+// programs are the running programs of the lab that keeps its files in dir.
+func programs(dir string) (running []string) {
+	links, err := filepath.Glob("/proc/[0-9]*/cwd")
+	if err != nil {
+		return nil // the pattern is a good one
+	}
+	for _, link := range links {
+		if cwd, err := os.Readlink(link); err != nil || cwd != dir {
+			continue
+		}
+		exe, err := os.Readlink(filepath.Join(filepath.Dir(link), "exe"))
+		if name := filepath.Base(exe); err == nil && slices.Contains(components, name) {
+			running = append(running, name+" (pid "+filepath.Base(filepath.Dir(link))+")")
+		}
+	}
+	return running
 }
 
 // writeKeys makes the key of the service accounts and a certificate for kwok.

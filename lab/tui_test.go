@@ -22,10 +22,6 @@ type terminal struct {
 	shell string // its process id
 }
 
-// patience is how long a terminal is waited for. It guards against waiting for
-// ever and says nothing of how fast a machine is.
-const patience = 3 * time.Minute
-
 func newTerminal(t *testing.T, w, h int, env ...string) *terminal {
 	t.Helper()
 	if _, err := exec.LookPath("tmux"); err != nil {
