@@ -334,11 +334,18 @@ func TestTheScreenFollowsAClusterThatBreaks(t *testing.T) {
 	})
 	x.wait("▸ ✓  3 node ")
 
-	// It breaks: the kernel's rules change, and the screen says what was before.
+	// It breaks: the kernel's rules change, and the screen says what was before. No
+	// run sees a half of that.
+	x.press("L")
+	x.until("live mode and its last run to end", func(s string) bool {
+		return !strings.Contains(s, "LIVE") && strings.Contains(s, "live is off") && !underWay(s)
+	})
 	put([]object{})
 	if err := l.WaitRules(t.Context(), "baihl-master", "istio-system/istio-ingressgateway:http2 has no endpoints"); err != nil {
 		t.Fatal(err)
 	}
+	x.press("L")
+	x.wait("LIVE 5s")
 	x.wait("✗ UNREACHABLE")
 	s := still() // the next run differs from this one in nothing
 	newest := runOn(s) + newer(s)
