@@ -97,7 +97,7 @@ func (x *terminal) busy() bool {
 	}
 	return slices.ContainsFunc(threads, func(name string) bool {
 		f := statFields(name)
-		return len(f) > 0 && f[0] == "R"
+		return len(f) > 0 && (f[0] == "R" || f[0] == "D") // D is waiting for a disk
 	})
 }
 

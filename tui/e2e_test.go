@@ -167,7 +167,7 @@ func (x *term) busy() bool {
 	}
 	return slices.ContainsFunc(threads, func(name string) bool {
 		f := statFields(name)
-		return len(f) > 0 && f[0] == "R"
+		return len(f) > 0 && (f[0] == "R" || f[0] == "D") // D is waiting for a disk
 	})
 }
 
@@ -619,7 +619,8 @@ func TestTmuxCopyReachesTheClipboard(t *testing.T) {
 	x.run("$REPLAY $SAMPLES/fault.json", 0, copies)
 	// As over ssh from within nothing: only the terminal can take it.
 	x.run("env -u TMUX SSH_CONNECTION=x TERM=xterm-256color $REPLAY $SAMPLES/fault.json", 0, copies)
-	x.run("env -u TMUX TERM=linux $REPLAY $SAMPLES/fault.json", 0, func() {
+	// The name of the file fits the screen, wherever temporary folders are.
+	x.run("env -u TMUX TERM=linux TMPDIR=. $REPLAY $SAMPLES/fault.json", 0, func() {
 		x.wait("UNREACHABLE")
 		x.press("c", "1", "enter")
 		s := x.wait("copied name", "to file ")
@@ -627,7 +628,7 @@ func TestTmuxCopyReachesTheClipboard(t *testing.T) {
 		if path == nil {
 			t.Fatalf("no file is named:\n%s", s)
 		}
-		if data, err := os.ReadFile(path[1]); err != nil || string(data) != "outbound|80||simple.simple.svc.cluster.local" {
+		if data, err := os.ReadFile(filepath.Join(x.dir, path[1])); err != nil || string(data) != "outbound|80||simple.simple.svc.cluster.local" {
 			t.Errorf("the file holds %q, %v", data, err)
 		}
 		x.press("q")
