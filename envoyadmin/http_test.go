@@ -124,6 +124,27 @@ func TestALocalReplyIsWhatTheConnectionManagerMakesOfIt(t *testing.T) {
 	}
 }
 
+func TestTheHeadersOfALocalReplyMayChangeWhereItLeads(t *testing.T) {
+	table := `{"name":"r","virtual_hosts":[{"name":"v","domains":["*"],"routes":[{"match":{"path":"/moved"},"redirect":{"path_redirect":"/there"}}]}]}`
+	for _, tc := range []struct{ name, header, path, location, why, reason string }{
+		{"a header", `{"header":{"key":"X-Why","value":"%PROTOCOL%"}}`, "/none", "", "mappers[0] adds header x-why: HTTP/1.1", ""},
+		{"one that is not told", `{"header":{"key":"set-cookie","value":"a=b"}}`, "/none", "", "adds header set-cookie: (not shown)", ""},
+		{"another location", `{"header":{"key":"location","value":"/else"},"append_action":"OVERWRITE_IF_EXISTS_OR_ADD"}`, "/moved", "/else", "sets header location: /else", ""},
+		{"another location, as older dumps have it", `{"header":{"key":"location","value":"/else"},"append":false}`, "/moved", "/else", "sets header location", ""},
+		{"a second location", `{"header":{"key":"location","value":"/else"}}`, "/moved", "http://a.test/there", "adds header location", "which of them a client follows is not known"},
+		{"a location where there is none", `{"header":{"key":"location","value":"/else"},"append_action":"ADD_IF_ABSENT"}`, "/none", "/else", "adds header location", ""},
+		{"none where there is one", `{"header":{"key":"location","value":"/else"},"append_action":"ADD_IF_ABSENT"}`, "/moved", "http://a.test/there", "", ""},
+		{"none where it would be replaced", `{"header":{"key":"location","value":"/else"},"append_action":"OVERWRITE_IF_EXISTS"}`, "/none", "", "", ""},
+	} {
+		mapper := `"local_reply_config":{"mappers":[{"filter":{"status_code_filter":{"comparison":{"op":"GE","value":{"default_value":300,"runtime_key":"k"}}}},"headers_to_add":[` + tc.header + `]}]}`
+		o := read(t, httpDump(`"filter_chains":[{"filters":[`+hcm(mapper)+`]}]`, table)).Match(Call{Address: at80, Authority: "a.test", Path: tc.path}).Outcomes[0]
+		last := o.Steps[len(o.Steps)-1]
+		if o.Response == nil || o.Response.Location != tc.location || !strings.Contains(last.Why, tc.why) || (tc.why == "") == strings.Contains(last.Why, "mappers[0]") || !strings.Contains(reasons(&o), tc.reason) || (tc.reason == "") != (len(o.Reasons) == 0) {
+			t.Errorf("%s: %+v %q %q", tc.name, o.Response, last.Why, o.Reasons)
+		}
+	}
+}
+
 func TestHeadersBeyondTheCodecsLimitsAreRefused(t *testing.T) {
 	for _, tc := range []struct {
 		name, fields string

@@ -12,6 +12,7 @@ import (
 
 	"github.com/hoptrail/hoptrail/envoyadmin/internal/decode"
 	"github.com/hoptrail/hoptrail/envoyadmin/matcher"
+	"github.com/hoptrail/hoptrail/envoyadmin/route"
 )
 
 // localReply puts the connection manager's own words in place of a response that
@@ -44,6 +45,9 @@ func (w *way) localReply() {
 			o.Response = &Response{Status: o.Response.Status, Location: o.Response.Location, Body: inlineText(m.GetBody())}
 			last.Why = joinWords(last.Why, fmt.Sprintf("local_reply_config.mappers[%d] gives it another body", i))
 		}
+		for _, h := range m.GetHeadersToAdd() {
+			w.localHeader(last, i, h)
+		}
 		if m.GetBodyFormatOverride() != nil {
 			format = m.GetBodyFormatOverride()
 		}
@@ -53,6 +57,49 @@ func (w *way) localReply() {
 		o.Response = &Response{Status: o.Response.Status, Location: o.Response.Location}
 		last.Why = joinWords(last.Why, "its body is formatted by local_reply_config")
 	}
+}
+
+// localHeader adds a header to the answer, as the i-th mapper has it. Of those a
+// client acts upon, location is part of the answer told.
+func (w *way) localHeader(last *Step, i int, h *corev3.HeaderValueOption) {
+	name, text := strings.ToLower(h.GetHeader().GetKey()), h.GetHeader().GetValue()
+	if text == "" {
+		text = string(h.GetHeader().GetRawValue())
+	}
+	value, known := route.Format(text, w.seen)
+	if value == "" && !h.GetKeepEmptyValue() {
+		return
+	}
+	shown := matcher.Show(value)
+	switch {
+	case matcher.Sensitive(name):
+		shown = "(not shown)"
+	case !known:
+		shown += " (not expanded)"
+	}
+	action := h.GetAppendAction()
+	if a := h.GetAppend(); a != nil { //nolint:staticcheck // old configurations have it
+		action = corev3.HeaderValueOption_APPEND_IF_EXISTS_OR_ADD
+		if !a.GetValue() {
+			action = corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD
+		}
+	}
+	words := "adds"
+	if action == corev3.HeaderValueOption_OVERWRITE_IF_EXISTS || action == corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD {
+		words = "sets"
+	}
+	o := &w.out
+	if has := o.Response.Location != ""; name == "location" {
+		switch {
+		case has && action == corev3.HeaderValueOption_ADD_IF_ABSENT, !has && action == corev3.HeaderValueOption_OVERWRITE_IF_EXISTS:
+			return
+		case !known || has && words == "adds":
+			w.note(fmt.Sprintf("local_reply_config.mappers[%d] %s location: %s, and which of them a client follows is not known", i, words, shown))
+		default:
+			o.Response = &Response{Status: o.Response.Status, Location: value, Body: o.Response.Body}
+		}
+	}
+	last.Why = joinWords(last.Why, fmt.Sprintf("local_reply_config.mappers[%d] %s header %s: %s", i, words, name, shown))
 }
 
 // grpcReply makes an answer that Envoy gives itself what a gRPC client gets:
