@@ -78,6 +78,10 @@ func (w *walker) resolve(f flow) *node {
 		h.settle(Fail, w.target.Host+" has no address")
 		h.Summary = "no address"
 	}
+	if len(r.addrs) == 0 && !r.empty {
+		n.facts.fix = w.whereTo() // not known: not to have been asked is no fault of a load balancer
+		return w.done(n)
+	}
 	n = w.done(n)
 	if len(r.addrs) == 0 {
 		n.to("", 1, w.pending(f))
@@ -96,6 +100,47 @@ func (w *walker) resolve(f flow) *node {
 		n.to(label, 1/float64(len(r.addrs)), w.originate(next))
 	}
 	return n
+}
+
+// whereTo says how to go on with a name that could not be resolved: by the
+// addresses of the Services that are meant for it, a few.
+func (w *walker) whereTo() []string {
+	host, port := w.target.Host, w.target.Port
+	resolve := fmt.Sprintf("say what it resolves to, as curl does: --resolve %s:%d:", host, port)
+	fix := []string{resolve + "ADDRESS"}
+	services, err := w.cluster.Services(w.ctx, "")
+	if w.refused(err) != nil || w.err != nil {
+		return fix
+	}
+	for _, svc := range services {
+		var addr string
+		for _, in := range svc.Status.LoadBalancer.Ingress {
+			addr = orElse(addr, in.IP)
+		}
+		for _, ip := range svc.Spec.ExternalIPs {
+			addr = orElse(addr, ip)
+		}
+		what := "address"
+		if p := svc.NodePortFor(uint16(port), "tcp"); p != nil {
+			nodes, err := w.cluster.Nodes(w.ctx)
+			w.refused(err)
+			for _, node := range nodes {
+				if a := nodeAddr(node, false); a.IsValid() {
+					addr, what = a.String(), "NodePort"
+					break
+				}
+			}
+		} else if svc.PortFor(uint16(port), "tcp") == nil {
+			continue
+		}
+		if addr != "" && len(fix) < 4 && w.serves(svc, host) {
+			fix = append(fix, fmt.Sprintf("%s%s   # %s of Service %s/%s, whose Gateway has the host", resolve, addr, what, svc.Namespace, svc.Name))
+		}
+	}
+	if len(fix) > 1 {
+		return fix[1:]
+	}
+	return fix
 }
 
 // nameLoadBalancers remembers the Services whose load balancer goes by a name of

@@ -25,6 +25,9 @@ func ht0001(q *inquiry) {
 				fix = append(fix, hint)
 			}
 		}
+		if n.facts.dns != nil {
+			fix = append(fix, n.facts.fix...)
+		}
 		if len(fix) == 0 {
 			fix = append(fix, "look at why: "+e.Why)
 		}

@@ -8,6 +8,9 @@ func ht1002(q *inquiry) {
 		if n.hop.State != Fail || n.facts.wantedPort != 0 || n.facts.service != nil && n.facts.service.port != nil {
 			return
 		}
+		if !n.facts.flow.dst.IsValid() {
+			return // no address was asked at all, as with a load balancer that has none
+		}
 		port := n.facts.flow.dst.Port()
 		if s := n.facts.service; s != nil {
 			f := q.report(n, n.hop.Why, fmt.Sprintf("add port %d to Service %s, or use one of its ports: %s", port, s, portList(s.service)),

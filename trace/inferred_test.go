@@ -293,3 +293,49 @@ func TestWhatAResolverSaysOfANameIsKeptApart(t *testing.T) {
 		})
 	}
 }
+
+// TestANameThatCouldNotBeResolvedIsNoFaultAndSaysWhereToGo: in a bug-report there
+// are no answers of a resolver. No Service is blamed, and the addresses of those
+// that serve the host are offered; the one offered is traced.
+func TestANameThatCouldNotBeResolvedIsNoFaultAndSaysWhereToGo(t *testing.T) {
+	const say = "say what it resolves to, as curl does: --resolve "
+	for _, c := range []struct {
+		name, world, url, fix string
+		resolve               string
+	}{
+		{
+			"a NodePort of a gateway that has the host", ingressHTTP, "http://simple.baihl.io:31373/simple/httpserver",
+			say + "simple.baihl.io:31373:192.168.170.137   # NodePort of Service istio-system/istio-ingressgateway, whose Gateway has the host", "simple.baihl.io:31373:192.168.170.137",
+		},
+		{"a load balancer without address", ingressHTTP, "http://simple.baihl.io/simple/httpserver", say + "simple.baihl.io:80:ADDRESS", ""},
+		{
+			"a load balancer with an address", "../testdata/worlds/seed/bookinfo.tar.gz", product.url,
+			say + "bookinfo.example.com:80:198.51.100.20   # address of Service istio-system/istio-ingressgateway, whose Gateway has the host", "bookinfo.example.com:80:198.51.100.20",
+		},
+		{"a host that no Gateway has", ingressHTTP, "http://other.example/", say + "other.example:80:ADDRESS", ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			world := unpack(t, c.world)
+			remove("dns.json")(t, world)
+			r := traceFiles(t, world, asked{url: c.url}.target(t))
+			if r.Verdict != trace.Undetermined || len(r.Hops) != 1 || len(r.Findings) != 1 {
+				t.Fatalf("more is claimed than that it is not known\n%s", outline(r))
+			}
+			if f := r.Findings[0]; f.Code != "HT0001" || !slices.Contains(f.Fix, c.fix) {
+				t.Errorf("%s: %q", f.Code, f.Fix)
+			}
+			if c.resolve == "" {
+				return
+			}
+			target := asked{url: c.url}.target(t)
+			key, to, err := trace.ParseResolve(c.resolve)
+			if err != nil {
+				t.Fatal(err)
+			}
+			target.Resolve = map[string]string{key: to}
+			if r := traceFiles(t, world, target); r.Verdict != trace.Reachable {
+				t.Errorf("what is offered is %s\n%s", r.Verdict, outline(r))
+			}
+		})
+	}
+}
