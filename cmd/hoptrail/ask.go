@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
+	"sync"
 	"time"
 
 	"github.com/charmbracelet/x/ansi"
@@ -32,7 +34,7 @@ func ask(ctx context.Context, s *streams, o *outputOptions, src *source, target 
 				return err
 			}
 		}
-		p := &progress{w: s.err, on: s.errTTY, since: time.Now()}
+		p := newProgress(s)
 		r, err = walk(ctx, o, src, rec, target, p.event)
 		p.clear()
 		if err == nil {
@@ -93,33 +95,93 @@ func verdictStatus(r *trace.Report) error {
 	}
 }
 
-// progress tells on a terminal what is being read, in one line that goes away.
+// progress tells on a terminal what is being read, and for how long already, in
+// one line that goes away. It is safe for concurrent use.
 type progress struct {
 	w     io.Writer
 	on    bool
 	since time.Time
-	shown bool
-	hops  int
+
+	mu      sync.Mutex
+	stop    chan struct{} // ends the redrawing; nil where there is none
+	reading string
+	at      time.Time // when that began
+	hops    int
+	line    string // as shown; empty where nothing is
 }
 
 // quick traces end before anything is shown of them.
 const quick = 300 * time.Millisecond
 
+// newProgress begins to tell on the streams; [progress.clear] ends it.
+func newProgress(s *streams) *progress {
+	p := &progress{w: s.err, on: s.errTTY, since: time.Now()}
+	if !p.on {
+		return p
+	}
+	p.stop = make(chan struct{})
+	go func(stop chan struct{}) {
+		// A read that hangs brings no event, and is what a person wonders about.
+		ticker := time.NewTicker(quick)
+		defer ticker.Stop()
+		for {
+			select {
+			case <-stop:
+				return
+			case now := <-ticker.C:
+				p.draw(now)
+			}
+		}
+	}(p.stop)
+	return p
+}
+
 func (p *progress) event(e trace.Event) {
+	now := time.Now()
+	p.mu.Lock()
 	if e.Hop != nil {
 		p.hops++
 	}
-	if !p.on || time.Since(p.since) < quick || e.Reading == "" {
-		return
+	if e.Reading != "" {
+		p.reading, p.at = e.Reading, now
 	}
-	p.shown = true
-	line := fmt.Sprintf("%d hops, reading %s", p.hops, sanitize.Line(e.Reading))
-	fmt.Fprintf(p.w, "\r\x1b[K%s", ansi.Truncate(line, 78, "..."))
+	p.mu.Unlock()
+	p.draw(now)
 }
 
+// draw shows the line of this moment, where it is another than the one shown.
+func (p *progress) draw(now time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.on || now.Sub(p.since) < quick || p.reading == "" {
+		return
+	}
+	line := fmt.Sprintf("%d hops, reading %s", p.hops, sanitize.Line(p.reading))
+	if p.hops == 1 {
+		line = strings.Replace(line, "hops", "hop", 1)
+	}
+	waited := ""
+	if d := now.Sub(p.at).Truncate(time.Second); d > 0 {
+		waited = fmt.Sprintf(" (%s)", d)
+	}
+	line = ansi.Truncate(line, 78-len(waited), "...") + waited
+	if line != p.line {
+		p.line = line
+		fmt.Fprintf(p.w, "\r\x1b[K%s", line)
+	}
+}
+
+// clear takes the line away and ends the telling.
 func (p *progress) clear() {
-	if p.shown {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.on = false
+	if p.stop != nil {
+		close(p.stop)
+		p.stop = nil
+	}
+	if p.line != "" {
 		fmt.Fprint(p.w, "\r\x1b[K")
-		p.shown = false
+		p.line = ""
 	}
 }

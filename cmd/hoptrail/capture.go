@@ -95,7 +95,9 @@ func capture(ctx context.Context, s *streams, opts *traceOptions, src *source, t
 	if err != nil {
 		return err
 	}
-	r, err := walk(ctx, &opts.outputOptions, src, rec, target, nil)
+	p := newProgress(s)
+	defer p.clear()
+	r, err := walk(ctx, &opts.outputOptions, src, rec, target, p.event)
 	if err != nil {
 		return err
 	}
@@ -108,6 +110,7 @@ func capture(ctx context.Context, s *streams, opts *traceOptions, src *source, t
 		wg.Go(func() {
 			room <- struct{}{}
 			defer func() { <-room }()
+			p.event(trace.Event{Reading: q.Path()})
 			_, err := rec.Observe(ctx, q)
 			mu.Lock()
 			defer mu.Unlock()
@@ -120,6 +123,7 @@ func capture(ctx context.Context, s *streams, opts *traceOptions, src *source, t
 		})
 	}
 	wg.Wait()
+	p.clear()
 	if broken != nil {
 		return fmt.Errorf("capture: %w", broken)
 	}

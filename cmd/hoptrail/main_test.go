@@ -294,6 +294,57 @@ func TestTheExitStatusIsTheVerdicts(t *testing.T) {
 	}
 }
 
+// TestProgressSaysForHowLongAReadHangs: a read that began at once and never ends
+// brings no event after the first.
+func TestProgressSaysForHowLongAReadHangs(t *testing.T) {
+	var b bytes.Buffer
+	p := &progress{w: &b, on: true, since: time.Now().Add(time.Hour)}
+	p.event(trace.Event{Reading: "cluster/services.json"})
+	began := p.at
+	p.since = began
+	for _, c := range []struct {
+		after time.Duration
+		shown string
+	}{
+		{100 * time.Millisecond, ""},
+		{400 * time.Millisecond, "\r\x1b[K0 hops, reading cluster/services.json"},
+		{700 * time.Millisecond, ""},
+		{2500 * time.Millisecond, "\r\x1b[K0 hops, reading cluster/services.json (2s)"},
+		{2800 * time.Millisecond, ""},
+		{75 * time.Second, "\r\x1b[K0 hops, reading cluster/services.json (1m15s)"},
+	} {
+		b.Reset()
+		if p.draw(began.Add(c.after)); b.String() != c.shown {
+			t.Errorf("after %s: %q, want %q", c.after, b.String(), c.shown)
+		}
+	}
+}
+
+// TestProgressIsDrawnWithoutEvents: whoever waits sees it, until the end.
+func TestProgressIsDrawnWithoutEvents(t *testing.T) {
+	drawn := make(chan string, 100)
+	p := newProgress(&streams{err: chanWriter(drawn), errTTY: true})
+	p.event(trace.Event{Reading: "cluster/services.json"})
+	select {
+	case got := <-drawn:
+		if !strings.Contains(got, "reading cluster/services.json") {
+			t.Errorf("drawn is %q", got)
+		}
+	case <-time.After(time.Minute):
+		t.Error("nothing is drawn")
+	}
+	p.clear()
+	p.clear()
+}
+
+// chanWriter sends what is written.
+type chanWriter chan string
+
+func (w chanWriter) Write(p []byte) (int, error) {
+	w <- string(p)
+	return len(p), nil
+}
+
 func TestProgressGoesAway(t *testing.T) {
 	var b bytes.Buffer
 	p := &progress{w: &b, on: true, since: time.Now().Add(-time.Minute)}
@@ -301,10 +352,15 @@ func TestProgressGoesAway(t *testing.T) {
 	p.event(trace.Event{Reading: "proxies/a\x1b[2J/" + strings.Repeat("x", 200)})
 	p.clear()
 	got := b.String()
-	if !strings.Contains(got, "1 hops, reading proxies/a\\x1b[2J/") || !strings.HasSuffix(got, "\r\x1b[K") || len(got) > 120 {
+	if !strings.Contains(got, "1 hop, reading proxies/a\\x1b[2J/") || !strings.HasSuffix(got, "\r\x1b[K") || len(got) > 120 {
 		t.Errorf("got %q", got)
 	}
 	b.Reset()
+	p.event(trace.Event{Reading: "y"})
+	p.draw(time.Now().Add(time.Hour))
+	if b.Len() != 0 {
+		t.Errorf("after its end %q is shown", b.String())
+	}
 	p = &progress{w: &b, on: false, since: time.Now().Add(-time.Minute)}
 	p.event(trace.Event{Reading: "x"})
 	p.clear()

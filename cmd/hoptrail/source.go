@@ -99,6 +99,7 @@ func sameFile(a, b string) bool {
 type teller struct {
 	mu   sync.Mutex
 	w    io.Writer
+	tty  bool // a line of progress may stand there
 	held bool
 	kept []string
 }
@@ -109,6 +110,9 @@ func (t *teller) say(line string) {
 	const most = 100
 	switch {
 	case !t.held:
+		if t.tty {
+			fmt.Fprint(t.w, "\r\x1b[K")
+		}
 		fmt.Fprintln(t.w, "hoptrail: "+oneLine(line))
 	case len(t.kept) < most:
 		t.kept = append(t.kept, line)
@@ -145,7 +149,7 @@ func openSource(s *streams, o *traceOptions, screen bool) (*source, error) {
 		src.namespace = cmp.Or(o.cluster.namespace, src.namespace)
 		return src, nil
 	}
-	told := &teller{w: s.err}
+	told := &teller{w: s.err, tty: s.errTTY}
 	cluster, err := liveSource(o.cluster, o.timeout, screen, told.say)
 	if err != nil {
 		return nil, err
