@@ -137,7 +137,7 @@ func (r *run) networkFilters(w *way, b *chainBody) {
 	}
 	s := &w.out.Steps[len(w.out.Steps)-1]
 	s.Why, s.State = joinWords(s.Why, "the filter chain has no filters: the connection is closed"), StateFail
-	w.settle(Reject, "", "", "")
+	w.settle(Reject, NoFilters, "", "")
 	w.end()
 }
 

@@ -68,7 +68,7 @@ func TestTheHandshakeDecidesBeforeAnyFilter(t *testing.T) {
 		{"what is not HTTP to a connection manager", chain("", hcm("")), Call{Protocol: TCP}, Reject, "", "http1.codec_error"},
 		{"HTTP/2 to one of HTTP/1", chain("", hcm(`"codec_type":"HTTP1"`)), Call{Protocol: HTTP2}, Reject, "", "http1.codec_error"},
 		{"an unknown transport socket", chain(`"transport_socket":{"name":"acme","typed_config":{"@type":"x/acme.Socket"}}`, hcm("")), Call{}, Undetermined, "", ""},
-		{"a chain without filters", `"filter_chains":[{}]`, Call{}, Reject, "", ""},
+		{"a chain without filters", `"filter_chains":[{}]`, Call{}, Reject, NoFilters, ""},
 		{"an unknown network filter", chain("", `{"name":"acme","typed_config":{"@type":"x/acme.Filter"}},`+hcm("")), Call{}, Undetermined, "", ""},
 		{"a network filter that asks elsewhere", chain("", `{"name":"envoy.filters.network.ext_authz","typed_config":{"@type":"x/envoy.extensions.filters.network.ext_authz.v3.ExtAuthz"}},`+tcp), Call{Protocol: TCP}, Undetermined, "", ""},
 	} {

@@ -26,6 +26,7 @@ const (
 const (
 	NoListener    = "no_listener"
 	NoFilterChain = "no_filter_chain"
+	NoFilters     = "no_filters" // of the filter chain: Envoy accepts and closes (newActiveConnection)
 	NoRouteConfig = "no_route_config"
 	NoVirtualHost = "no_virtual_host"
 	NoRoute       = "no_route"

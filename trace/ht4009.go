@@ -7,10 +7,15 @@ import (
 )
 
 // ht4009 names an answer that the proxy gives in the application's place: a
-// direct response, an injected fault, a rate limit, a redirect.
+// direct response, an injected fault, a rate limit, a redirect; or that it hangs
+// up, for lack of a filter that would do anything else.
 func ht4009(q *inquiry) {
 	q.kind(func(n *node) {
 		o := n.facts.outcome
+		if o != nil && o.Error == envoyadmin.NoFilters && n.hop.State == Fail {
+			q.report(n, fmt.Sprintf("%s of %s has no network filter: the proxy takes the connection and closes it", orElse(n.hop.Detail.Name, "the filter chain"), orElse(o.Listener, "the listener")),
+				"look for the EnvoyFilter, or whatever else writes listeners, that took the filters away: kubectl get envoyfilters.networking.istio.io -A")
+		}
 		if o == nil || o.Response == nil {
 			return
 		}
@@ -36,5 +41,5 @@ func ht4009(q *inquiry) {
 			q.report(n, fmt.Sprintf("filter %s%s answers %s: %s", n.hop.Detail.Name, by, o.Response, n.hop.Why),
 				"if it is not wanted now, take the fault or the limit out of "+from)
 		}
-	}, KindRoute, KindFilter)
+	}, KindRoute, KindFilter, KindFilterChain)
 }
