@@ -30,6 +30,17 @@ func ht4007(q *inquiry) {
 			return
 		}
 		host := hostOf(n.facts.flow)
+		for _, r := range q.httpRoutesFor(host) {
+			parent, c := refusal(r, "Accepted")
+			if c.Type == "" {
+				continue
+			}
+			f := q.report(n, fmt.Sprintf("HTTPRoute %s/%s has the host %s, and Gateway %s does not take it: %s (%s)", r.Namespace, r.Name, host, parent, c.Message, c.Reason),
+				fmt.Sprintf("in Gateway %s widen listeners[].hostname or listeners[].allowedRoutes, or in the route mend parentRefs: kubectl -n %s edit httproutes.gateway.networking.k8s.io %s", parent, r.Namespace, r.Name))
+			f.title = "Gateway does not take the HTTPRoute"
+			q.written(f, &r.Meta, "parentRefs", "parentRefs")
+			return
+		}
 		for _, vs := range q.virtualServicesFor(host) {
 			names := gatewayNames(vs.Spec.GetGateways(), vs.Namespace)
 			for _, g := range q.gatewaysOf(n.facts.pod) {

@@ -14,6 +14,20 @@ func ht4008(q *inquiry) {
 		if !unrouted(n) {
 			return
 		}
+		for _, r := range q.httpRoutesFor(hostOf(n.facts.flow)) {
+			name, near := q.absentParent(r)
+			if name == "" {
+				continue
+			}
+			fix := fmt.Sprintf("kubectl -n %s edit httproutes.gateway.networking.k8s.io %s", r.Namespace, r.Name)
+			if near != "" {
+				fix += fmt.Sprintf("   # is Gateway %s meant?", near)
+			}
+			f := q.report(n, fmt.Sprintf("HTTPRoute %s/%s has the host %s and names Gateway %s in parentRefs, which does not exist", r.Namespace, r.Name, hostOf(n.facts.flow), name), fix)
+			f.title = "HTTPRoute binds to a Gateway that does not exist"
+			q.written(f, &r.Meta, "parentRefs", name[strings.IndexByte(name, '/')+1:])
+			return
+		}
 		gateways, err := q.cluster.Gateways(q.ctx)
 		if q.refused(err) != nil || q.err != nil {
 			return // what was not read may exist

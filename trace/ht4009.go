@@ -26,8 +26,13 @@ func ht4009(q *inquiry) {
 		switch {
 		case n.hop.Kind == KindRoute && o.Verdict == envoyadmin.DirectResponse && o.VirtualHost != "block_all":
 			n.hop.settle(Fail, fmt.Sprintf("the route answers %s itself", o.Response))
-			q.report(n, fmt.Sprintf("route %s%s answers %s itself; the request goes no further", orElse(o.Route, n.hop.Detail.Match), by, o.Response),
+			f := q.report(n, fmt.Sprintf("route %s%s answers %s itself; the request goes no further", orElse(o.Route, n.hop.Detail.Match), by, o.Response),
 				"take directResponse out of the route"+by+", if the application should answer"+edit(n.hop.Detail.Owner))
+			if route, why, fix := q.unresolved(n.hop.Detail.Owner); route != nil {
+				f.detail += ": " + why
+				f.fix = []string{fix}
+				q.written(f, &route.Meta, "rules", "backendRefs")
+			}
 		case n.hop.Kind == KindRoute && o.Verdict == envoyadmin.Redirect:
 			n.hop.settle(Fail, fmt.Sprintf("the route answers with a redirect to %s", o.Response.Location))
 			q.report(n, fmt.Sprintf("route %s%s answers %s and sends the client to %s", orElse(o.Route, orElse(n.hop.Detail.Match, o.VirtualHost)), by, o.Response, o.Response.Location),

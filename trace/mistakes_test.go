@@ -104,6 +104,16 @@ func TestMistakesAsPeopleMakeThem(t *testing.T) {
 		), reviews, trace.Degraded, []string{"HT5002 error"}, []string{"they carry version=v1, version=v2, version=v3", "in DestinationRule bookinfo/reviews set subsets[v3].labels"}},
 		{"a fault left over from a test", bookinfo, leftOverFault, product, trace.Degraded, []string{"HT4009 error"}, []string{"take the fault or the limit out of VirtualService bookinfo/bookinfo: kubectl -n bookinfo edit"}},
 
+		// the Gateway API
+		{"an HTTPRoute for a Gateway that does not exist", bookinfo, httpRoute("shopp", nil), asked{url: "http://bookinfo.example.com/", headers: []string{"Host: shop.example.com"}}, trace.Unreachable, []string{"HT4008 error"}, []string{"names Gateway bookinfo/shopp in parentRefs, which does not exist", "is Gateway bookinfo/shop meant?"}},
+		{"an HTTPRoute that its Gateway does not take", bookinfo, httpRoute("shop", map[string]any{"type": "Accepted", "status": "False", "reason": "NotAllowedByListeners", "message": "hostnames matched parent hostname, but namespace not allowed by the parent"}), asked{url: "http://bookinfo.example.com/", headers: []string{"Host: shop.example.com"}}, trace.Unreachable, []string{"HT4007 error"}, []string{"Gateway bookinfo/shop does not take it: hostnames matched parent hostname, but namespace not allowed by the parent (NotAllowedByListeners)", "listeners[].allowedRoutes"}},
+		{"an HTTPRoute that is taken, and another host asked", bookinfo, httpRoute("shopp", nil), asked{url: "http://bookinfo.example.com/", headers: []string{"Host: other.example.com"}}, trace.Unreachable, []string{"HT4001 error"}, nil},
+		{"a backend in a namespace without a ReferenceGrant", bookinfo, all(
+			httpRoute("shop", map[string]any{"type": "ResolvedRefs", "status": "False", "reason": "RefNotPermitted", "message": "backendRef cart/default not accessible to a HTTPRoute in namespace \"bookinfo\" (missing a ReferenceGrant?)"}),
+			answeredByTheRoute, without("virtualservices.networking.istio.io", "bookinfo"),
+		), product, trace.Unreachable, []string{"HT4009 error"}, []string{"HTTPRoute bookinfo/shop says ResolvedRefs False: backendRef cart/default not accessible", "add a ReferenceGrant to namespace default with spec: {from: [{group: gateway.networking.k8s.io, kind: HTTPRoute, namespace: bookinfo}]"}},
+		{"a healthy HTTPRoute beside", bookinfo, httpRoute("shop", map[string]any{"type": "Accepted", "status": "True", "reason": "Accepted", "message": "ok"}), product, trace.Reachable, nil, nil},
+
 		// who may ask
 		{"a DENY policy that means the path", bookinfo, guardDetails("DENY", "/details/"), details, trace.Unreachable, []string{"HT6002 error"}, []string{"take the request out of spec.rules[0] of AuthorizationPolicy bookinfo/guard, which denies it: kubectl -n bookinfo edit authorizationpolicies.security.istio.io guard"}},
 		{"a DENY policy that means another path", bookinfo, guardDetails("DENY", "/detail/"), details, trace.Reachable, nil, nil},
@@ -126,6 +136,11 @@ func TestMistakesAsPeopleMakeThem(t *testing.T) {
 			var got []string
 			for _, f := range r.Findings {
 				got = append(got, f.Code+" "+string(f.Severity))
+			}
+			for _, n := range r.Collected.NotRead {
+				if strings.Contains(n.What, "gateway.networking") || strings.Contains(n.What, "deployments") {
+					t.Errorf("%s is reported as not read", n.What)
+				}
 			}
 			if r.Verdict != c.verdict || !slices.Equal(got, c.findings) {
 				t.Errorf("%s %v\n%s", r.Verdict, got, outline(r))
@@ -383,6 +398,53 @@ func leftOverFault(t testing.TB, world files) {
 					"@type": "type.googleapis.com/envoy.extensions.filters.http.fault.v3.HTTPFault",
 					"abort": map[string]any{"http_status": 503, "percentage": map[string]any{"numerator": 500000, "denominator": "MILLION"}},
 				}}
+				hit++
+			}
+		})
+	}
+	if hit == 0 {
+		t.Fatal("no route app")
+	}
+}
+
+// httpRoute adds a Gateway of the Gateway API, and an HTTPRoute for shop.example.com
+// that names a parent, with a condition in its status.
+func httpRoute(parent string, condition map[string]any) change {
+	return func(t testing.TB, world files) {
+		list := func(o map[string]any) []byte {
+			return encode(t, map[string]any{"apiVersion": "v1", "kind": "List", "metadata": map[string]any{}, "items": []any{o}})
+		}
+		world["cluster/gateways.gateway.networking.k8s.io.json"] = list(map[string]any{
+			"apiVersion": "gateway.networking.k8s.io/v1", "kind": "Gateway", "metadata": map[string]any{"name": "shop", "namespace": "bookinfo"},
+			"spec": map[string]any{"gatewayClassName": "istio", "listeners": []any{map[string]any{"name": "http", "port": 80, "protocol": "HTTP"}}},
+		})
+		route := map[string]any{
+			"apiVersion": "gateway.networking.k8s.io/v1", "kind": "HTTPRoute", "metadata": map[string]any{"name": "shop", "namespace": "bookinfo"},
+			"spec": map[string]any{
+				"parentRefs": []any{map[string]any{"name": parent}}, "hostnames": []any{"shop.example.com"},
+				"rules": []any{map[string]any{"backendRefs": []any{map[string]any{"name": "cart", "namespace": "default", "port": 80}}}},
+			},
+		}
+		if condition != nil {
+			route["status"] = map[string]any{"parents": []any{map[string]any{
+				"controllerName": "istio.io/gateway-controller", "parentRef": map[string]any{"name": parent}, "conditions": []any{condition},
+			}}}
+		}
+		world["cluster/httproutes.gateway.networking.k8s.io.json"] = list(route)
+	}
+}
+
+// answeredByTheRoute makes the route of bookinfo's gateways what Istio makes of an
+// HTTPRoute whose backend it may not use: an answer of 500.
+func answeredByTheRoute(t testing.TB, world files) {
+	t.Helper()
+	hit := 0
+	for _, pod := range []string{"8c4vn", "j6lzq"} {
+		editDump(t, world, strings.Replace(bookGateways, "*", pod, 1)+"config_dump.json", func(o map[string]any) {
+			if o["name"] == "app" && o["match"] != nil && o["route"] != nil {
+				delete(o, "route")
+				o["direct_response"] = map[string]any{"status": 500}
+				in(o, "metadata", "filter_metadata", "istio")["config"] = "/apis/networking.istio.io/v1/namespaces/bookinfo/virtual-service/shop-0-istio-autogenerated-k8s-gateway"
 				hit++
 			}
 		})
