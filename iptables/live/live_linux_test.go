@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
 	"strings"
 	"testing"
@@ -69,6 +70,25 @@ func namespace(t *testing.T, commands ...string) string {
 	}
 }
 
+// threadsIn counts the threads of this process that are in a namespace.
+func threadsIn(t *testing.T, path string) (n int) {
+	t.Helper()
+	want, err := os.Readlink(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	threads, err := filepath.Glob("/proc/self/task/*/ns/net")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range threads {
+		if in, err := os.Readlink(name); err == nil && in == want { // a thread may end meanwhile
+			n++
+		}
+	}
+	return n
+}
+
 func TestBothBackendsAreReadInsideANamespaceAndTheThreadComesBack(t *testing.T) {
 	needKernel(t)
 	path := namespace(
@@ -78,22 +98,12 @@ func TestBothBackendsAreReadInsideANamespaceAndTheThreadComesBack(t *testing.T) 
 		"iptables-legacy -t nat -A PREROUTING -p tcp --dport 80 -j DNAT --to-destination 10.1.0.8:8080",
 		"ip6tables-nft -t filter -A FORWARD -j DROP",
 	)
-	before, err := netns.Get()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer before.Close()
 	s, err := (&Reader{Netns: path}).Read(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	after, err := netns.Get()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer after.Close()
-	if !before.Equal(after) {
-		t.Error("the thread stayed in the other namespace")
+	if n := threadsIn(t, path); n != 1 {
+		t.Errorf("%d threads are in the other namespace, one of them is the test's", n)
 	}
 	h, err := s.Host()
 	if err != nil {
