@@ -38,53 +38,53 @@ const (
 
 // Result is every way Envoy may take with a call. The probabilities add up to 1.
 type Result struct {
-	Outcomes []Outcome `json:"outcomes"`
+	Outcomes []Outcome `json:"outcomes"` // at least one
 }
 
 // Outcome is one way a call may take through one Envoy.
 type Outcome struct {
-	Probability float64          `json:"probability"`
-	Verdict     Verdict          `json:"verdict"`
-	Error       string           `json:"error"` // an error code, empty for none
-	Listener    string           `json:"listener"`
-	FilterChain string           `json:"filter_chain"`
-	RouteConfig string           `json:"route_config"`
-	VirtualHost string           `json:"virtual_host"`
-	Route       string           `json:"route"`
-	Cluster     string           `json:"cluster"`
-	Endpoints   []Endpoint       `json:"endpoints"`
-	Request     *UpstreamRequest `json:"request,omitempty"`
-	Response    *Response        `json:"response,omitempty"`
-	Flags       string           `json:"flags"`   // as %RESPONSE_FLAGS% prints them
-	Details     string           `json:"details"` // as %RESPONSE_CODE_DETAILS% prints it
-	Owner       []string         `json:"owner"`   // "VirtualService ns/name", most specific first
-	Steps       []Step           `json:"steps"`
-	NearMisses  []NearMiss       `json:"near_misses"`
+	Probability float64          `json:"probability"`        // of this way; those of all outcomes add up to 1
+	Verdict     Verdict          `json:"verdict"`            // what becomes of the call
+	Error       string           `json:"error"`              // why it is not forwarded, as a code; empty where it is, and for what has no code
+	Listener    string           `json:"listener"`           // name of the listener that serves, empty where none does or it has none
+	FilterChain string           `json:"filter_chain"`       // name of its filter chain; often empty
+	RouteConfig string           `json:"route_config"`       // name of the route table, empty for an inline one and without HTTP
+	VirtualHost string           `json:"virtual_host"`       // name of the virtual host
+	Route       string           `json:"route"`              // name of the route; empty too where it has none
+	Cluster     string           `json:"cluster"`            // the cluster chosen, there or not
+	Endpoints   []Endpoint       `json:"endpoints"`          // its hosts, also those that get nothing now; those of the subset chosen
+	Request     *UpstreamRequest `json:"request,omitempty"`  // as it leaves; absent where nothing is forwarded, and for TCP
+	Response    *Response        `json:"response,omitempty"` // the answer Envoy gives itself; absent where it gives none or the outcome is undetermined
+	Flags       string           `json:"flags"`              // as %RESPONSE_FLAGS% prints them
+	Details     string           `json:"details"`            // as %RESPONSE_CODE_DETAILS% prints it
+	Owner       []string         `json:"owner"`              // who wrote what decided: "VirtualService ns/name", most specific first
+	Steps       []Step           `json:"steps"`              // the decisions on the way, in order
+	NearMisses  []NearMiss       `json:"near_misses"`        // what was nearly chosen
 
-	Routing *Routing `json:"routing,omitempty"` // how the router treats what it forwards
+	Routing *Routing `json:"routing,omitempty"` // how the router treats what it forwards; absent for TCP and what is not forwarded
 
-	Terminal string            `json:"terminal,omitempty"` // the terminal network filter's kind: http_connection_manager, tcp_proxy ...
-	Weighted []WeightedCluster `json:"weighted,omitempty"` // the candidates Cluster was chosen from
+	Terminal string            `json:"terminal,omitempty"` // the terminal network filter's kind: http_connection_manager, tcp_proxy ...; tls where a bare connection waits for a TLS hello
+	Weighted []WeightedCluster `json:"weighted,omitempty"` // the candidates the cluster was chosen from
 	Hosts    []string          `json:"hosts,omitempty"`    // hosts and paths served, where a bare connection ends
-	Reasons  []string          `json:"reasons,omitempty"`  // why the verdict is undetermined, or what may still refuse
+	Reasons  []string          `json:"reasons,omitempty"`  // why the verdict is undetermined, or what may still refuse or change the request
 
 	Extra Extra `json:"-"`
 }
 
 // Endpoint is one host a request may go to.
 type Endpoint struct {
-	Address         string  `json:"address"`
-	Health          string  `json:"health"` // healthy, degraded, unhealthy, or unknown; see Why
-	Weight          uint32  `json:"weight"`
-	Probability     float64 `json:"probability"` // within the outcome; 0: gets nothing now
-	Priority        uint32  `json:"priority,omitempty"`
-	Locality        string  `json:"locality,omitempty"` // region/zone/sub_zone
-	Hostname        string  `json:"hostname,omitempty"`
+	Address         string  `json:"address"`                    // IP:PORT, a name with its port before it is resolved, a pipe's path, or envoy://LISTENER/ID
+	Health          string  `json:"health"`                     // healthy, degraded, unhealthy, or unknown; see Why
+	Weight          uint32  `json:"weight"`                     // among the hosts of its priority and locality
+	Probability     float64 `json:"probability"`                // within the outcome; 0: gets nothing now
+	Priority        uint32  `json:"priority,omitempty"`         // 0 is served first
+	Locality        string  `json:"locality,omitempty"`         // region/zone/sub_zone
+	Hostname        string  `json:"hostname,omitempty"`         // the name it was resolved from or goes by
 	TransportSocket string  `json:"transport_socket,omitempty"` // the match's name, "default", or empty without matches
 	MTLS            *bool   `json:"mtls,omitempty"`             // a client certificate is presented to it; null: not known
-	TLS             bool    `json:"tls,omitempty"`
-	SNI             string  `json:"sni,omitempty"` // sent to it
-	Why             string  `json:"why,omitempty"` // why it is out: failed_outlier_check ...
+	TLS             bool    `json:"tls,omitempty"`              // it is reached with TLS
+	SNI             string  `json:"sni,omitempty"`              // sent to it
+	Why             string  `json:"why,omitempty"`              // why it is out: failed_outlier_check ...
 
 	Labels map[string]string `json:"-"` // the endpoint's envoy.lb metadata
 	// Counters are what /clusters counted of it since the proxy knows it: cx_total,
@@ -94,40 +94,40 @@ type Endpoint struct {
 
 // UpstreamRequest is the request as it leaves for the upstream.
 type UpstreamRequest struct {
-	Authority string `json:"authority"`
-	Path      string `json:"path"`
+	Authority string `json:"authority"` // Host or :authority, after rewrites
+	Path      string `json:"path"`      // with its query, after rewrites
 }
 
 // Routing is how the router treats a request it forwards. Durations are as Go
 // prints them, defaults filled in; "none" is no limit.
 type Routing struct {
-	Timeout           string            `json:"timeout"`
-	IdleTimeout       string            `json:"idle_timeout,omitempty"` // empty: the connection manager's
-	MaxStreamDuration string            `json:"max_stream_duration,omitempty"`
-	Retries           uint32            `json:"retries,omitempty"` // at most
-	RetryOn           string            `json:"retry_on,omitempty"`
-	PerTryTimeout     string            `json:"per_try_timeout,omitempty"`
-	Mirrors           []MirroredTo      `json:"mirrors,omitempty"`
-	InternalRedirects *InternalRedirect `json:"internal_redirects,omitempty"` // followed by Envoy itself
-	Priority          string            `json:"priority,omitempty"`           // of the circuit breakers, where it is not default
-	Connect           bool              `json:"connect,omitempty"`            // a CONNECT ends here, and raw bytes go on
-	RequestHeaders    []string          `json:"request_headers,omitempty"`    // the changes made, in words, in order
-	ResponseHeaders   []string          `json:"response_headers,omitempty"`   // those that will be made to the answer
+	Timeout           string            `json:"timeout"`                       // of the whole answer
+	IdleTimeout       string            `json:"idle_timeout,omitempty"`        // empty: the connection manager's
+	MaxStreamDuration string            `json:"max_stream_duration,omitempty"` // empty: no limit of its own
+	Retries           uint32            `json:"retries,omitempty"`             // at most
+	RetryOn           string            `json:"retry_on,omitempty"`            // the conditions, as retry_on has them; empty: no retries
+	PerTryTimeout     string            `json:"per_try_timeout,omitempty"`     // empty: the timeout alone
+	Mirrors           []MirroredTo      `json:"mirrors,omitempty"`             // who gets copies
+	InternalRedirects *InternalRedirect `json:"internal_redirects,omitempty"`  // followed by Envoy itself
+	Priority          string            `json:"priority,omitempty"`            // of the circuit breakers, where it is not default
+	Connect           bool              `json:"connect,omitempty"`             // a CONNECT ends here, and raw bytes go on
+	RequestHeaders    []string          `json:"request_headers,omitempty"`     // the changes made, in words, in order
+	ResponseHeaders   []string          `json:"response_headers,omitempty"`    // those that will be made to the answer
 
 	custom bool // the timeout is not Envoy's default
 }
 
 // MirroredTo is a cluster that gets a copy of some percent of the requests.
 type MirroredTo struct {
-	Cluster string  `json:"cluster"`
-	Percent float64 `json:"percent"`
+	Cluster string  `json:"cluster"` // its name
+	Percent float64 `json:"percent"` // of the requests, 0 to 100
 }
 
 // InternalRedirect is how often, and of which status, Envoy follows redirects of
 // the upstream itself.
 type InternalRedirect struct {
-	Max    uint32   `json:"max"`
-	Status []uint32 `json:"status"`
+	Max    uint32   `json:"max"`    // how many in a row
+	Status []uint32 `json:"status"` // of the answers that are followed
 }
 
 // Words tells what is not Envoy's default, one sentence a line.
@@ -180,9 +180,9 @@ func (r *Routing) Words() []string {
 // Response is the answer Envoy gives itself. An undetermined outcome has none:
 // what is likely stands in its reasons.
 type Response struct {
-	Status   int    `json:"status"`
-	Location string `json:"location,omitempty"`
-	Body     string `json:"body,omitempty"`
+	Status   int    `json:"status"`             // of HTTP
+	Location string `json:"location,omitempty"` // where a redirect leads
+	Body     string `json:"body,omitempty"`     // empty too where a format makes it
 	// GRPCStatus is the grpc-status of an answer to a gRPC request: Status is then
 	// 200 and the body goes as grpc-message. nil for what is no gRPC, and for an
 	// answer whose grpc-status is not known.
@@ -199,8 +199,8 @@ func (r *Response) String() string {
 
 // WeightedCluster is one entry of a weighted choice.
 type WeightedCluster struct {
-	Name   string `json:"name"`
-	Weight uint32 `json:"weight"`
+	Name   string `json:"name"`   // of the cluster, or "header x" where a request header names it
+	Weight uint32 `json:"weight"` // its part of the sum of all
 }
 
 // State is what a step did to the call.
@@ -226,11 +226,11 @@ const (
 
 // Step is one decision on the way, in order.
 type Step struct {
-	Kind   string   `json:"kind"`
-	Name   string   `json:"name"`
-	Why    string   `json:"why"`
-	State  State    `json:"state"`
-	Owner  []string `json:"owner,omitempty"`
+	Kind   string   `json:"kind"`             // what decided
+	Name   string   `json:"name"`             // of the object, or a condition of it where it has none
+	Why    string   `json:"why"`              // in words, several joined by "; "
+	State  State    `json:"state"`            // warn: it passes, with something to look at; unknown: it cannot be told from here
+	Owner  []string `json:"owner,omitempty"`  // who wrote it: "Gateway ns/name"
 	Source string   `json:"source,omitempty"` // path inside the dump: configs[3].dynamic_listeners[2].active_state.listener
 
 	Object json.RawMessage `json:"-"` // the configuration object, without secrets
@@ -238,9 +238,9 @@ type Step struct {
 
 // NearMiss is something that was not chosen and the one reason why.
 type NearMiss struct {
-	Kind string `json:"kind"`
-	Name string `json:"name"`
-	Why  string `json:"why"`
+	Kind string `json:"kind"` // as a step's, and virtual_host, route_config
+	Name string `json:"name"` // empty where it is said of all of that kind
+	Why  string `json:"why"`  // why it was not chosen
 }
 
 // Extra holds what a walk across several proxies needs of an outcome and a

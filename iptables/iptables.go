@@ -157,8 +157,8 @@ func (m Mark) String() string { return "0x" + strconv.FormatUint(uint64(m), 16) 
 
 // Result is every way a packet can go.
 type Result struct {
-	// Outcomes has at least one member; the probabilities add up to 1. The most
-	// probable comes first, equals in the order of the rules.
+	// Outcomes has at least one member. The most probable comes first, equals in the
+	// order of the rules; the last may sum up further ones.
 	Outcomes []Outcome `json:"outcomes"`
 	// Assumptions says what was taken for granted about state that was not given.
 	Assumptions []string `json:"assumptions,omitempty"`
@@ -182,33 +182,33 @@ func (r Result) Verdict() Verdict {
 // Outcome is one way of the packet. Its JSON form is the contract of
 // `hoptrail iptables eval`.
 type Outcome struct {
-	Probability float64        `json:"probability"`
-	Verdict     Verdict        `json:"verdict"`
-	Dst         netip.AddrPort `json:"dst"` // as the packet leaves or is delivered
-	Src         netip.AddrPort `json:"src"` // before masquerade, whose address is not known here
-	DNAT        bool           `json:"dnat"`
-	Masquerade  bool           `json:"masquerade"`
-	Mark        Mark           `json:"mark"`
-	Reason      string         `json:"reason"`
-	Path        []Step         `json:"path"`
+	Probability float64        `json:"probability"` // of this way; those of all outcomes add up to 1
+	Verdict     Verdict        `json:"verdict"`     // what becomes of the packet
+	Dst         netip.AddrPort `json:"dst"`         // as the packet leaves or is delivered
+	Src         netip.AddrPort `json:"src"`         // before masquerade, whose address is not known here
+	DNAT        bool           `json:"dnat"`        // its destination was translated
+	Masquerade  bool           `json:"masquerade"`  // its source becomes the outgoing interface's
+	Mark        Mark           `json:"mark"`        // of the packet at the end
+	Reason      string         `json:"reason"`      // one sentence
+	Path        []Step         `json:"path"`        // the rules that matched, in order
 
-	SNAT       *netip.AddrPort `json:"snat,omitempty"` // the new source, where it is known; port 0: kept or chosen by the kernel
-	Redirect   uint16          `json:"redirect,omitempty"`
-	TProxy     *netip.AddrPort `json:"tproxy,omitempty"`      // the local socket the packet is handed to; Dst stays
-	RejectWith string          `json:"reject_with,omitempty"` // icmp-port-unreachable, tcp-reset ...
-	CTMark     Mark            `json:"ctmark,omitempty"`
-	Untracked  bool            `json:"untracked,omitempty"`
-	Local      bool            `json:"local,omitempty"` // delivered to a process of this namespace
-	Out        string          `json:"out_interface,omitempty"`
-	Service    string          `json:"service,omitempty"` // ns/name:port
-	Cause      Cause           `json:"cause,omitempty"`   // why it was dropped or rejected, where the rule tells
-	Owner      string          `json:"owner,omitempty"`   // who wrote the rule that decided
-	Policy     *Step           `json:"policy,omitempty"`  // the chain policy that decided, rule 0
-	Unknown    []Step          `json:"unknown,omitempty"` // the rules that could not be evaluated and matter
-	Otherwise  []Outcome       `json:"otherwise,omitempty"`
-	Elsewhere  bool            `json:"elsewhere,omitempty"` // undetermined: something other than these rules translates it
-	Backend    string          `json:"backend,omitempty"`   // where both backends hold rules: what the later added
-	More       int             `json:"more,omitempty"`      // this sums up so many further outcomes
+	SNAT       *netip.AddrPort `json:"snat,omitempty"`          // the new source, where it is known; port 0: kept or chosen by the kernel
+	Redirect   uint16          `json:"redirect,omitempty"`      // the local port of a REDIRECT
+	TProxy     *netip.AddrPort `json:"tproxy,omitempty"`        // the local socket the packet is handed to; Dst stays
+	RejectWith string          `json:"reject_with,omitempty"`   // icmp-port-unreachable, tcp-reset ...
+	CTMark     Mark            `json:"ctmark,omitempty"`        // of the connection at the end
+	Untracked  bool            `json:"untracked,omitempty"`     // not tracked, so that nat is not met
+	Local      bool            `json:"local,omitempty"`         // delivered to a process of this namespace
+	Out        string          `json:"out_interface,omitempty"` // where it leaves
+	Service    string          `json:"service,omitempty"`       // ns/name:port
+	Cause      Cause           `json:"cause,omitempty"`         // why it was dropped or rejected, where the rule tells
+	Owner      string          `json:"owner,omitempty"`         // who wrote the rule that decided
+	Policy     *Step           `json:"policy,omitempty"`        // the chain policy that decided, rule 0
+	Unknown    []Step          `json:"unknown,omitempty"`       // the rules that could not be evaluated and matter
+	Otherwise  []Outcome       `json:"otherwise,omitempty"`     // of an undetermined outcome: how it ends where those rules decide otherwise than the reason takes them to
+	Elsewhere  bool            `json:"elsewhere,omitempty"`     // undetermined: something other than these rules translates it
+	Backend    string          `json:"backend,omitempty"`       // where both backends hold rules: whose hooks run first, as "nft first"
+	More       int             `json:"more,omitempty"`          // this sums up so many further outcomes
 }
 
 // Elsewhere says whether something other than the rules translates the packet, on
@@ -230,12 +230,12 @@ const (
 
 // Step is one rule that the packet met and that matched.
 type Step struct {
-	Hook    string `json:"hook,omitempty"`
-	Table   string `json:"table"`
-	Chain   string `json:"chain"`
-	Rule    int    `json:"rule"` // from 1; 0 is the chain's policy
-	Text    string `json:"text"`
-	Action  string `json:"action"`
+	Hook    string `json:"hook,omitempty"`    // PREROUTING, INPUT, FORWARD, OUTPUT or POSTROUTING
+	Table   string `json:"table"`             // raw, mangle, nat, filter or security
+	Chain   string `json:"chain"`             // its name
+	Rule    int    `json:"rule"`              // from 1; 0 is the chain's policy
+	Text    string `json:"text"`              // as iptables-save prints it
+	Action  string `json:"action"`            // what it did: "jump KUBE-SERVICES", "DNAT to 10.0.0.1:80"
 	Note    string `json:"note,omitempty"`    // the chain it leads to, or its own, in words
 	Changed string `json:"changed,omitempty"` // what it changed of the packet
 	Line    int    `json:"line,omitempty"`    // of the saved text, from 1

@@ -93,6 +93,7 @@ that Envoy does: listener, filter chain, filters, route, cluster, endpoint, each
 with the reason, who wrote it, and what was nearly chosen instead. Where the
 configuration leaves a choice, every way is printed with its probability. What
 the files do not tell is named, and the answer is then undetermined.
+docs/evaluate.md describes the JSON, in and out.
 
 Exit status: 0 forwarded, 1 answered or refused by Envoy on some way, 2 bad
 input, 3 undetermined.`,

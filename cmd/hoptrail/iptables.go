@@ -63,9 +63,10 @@ the kernel does, and prints every rule it matches and what becomes of it. Where
 the rules leave a choice, every way is printed with its probability. What a save
 does not hold (sets, connections, addresses, routes) can be given; without it the
 answer says what was assumed, or that it is undetermined and by which rule.
+docs/evaluate.md describes the JSON, in and out.
 
 Exit status: 0 accepted, 1 dropped or rejected on some way, 2 bad input,
-3 undetermined.`,
+3 undetermined on some way.`,
 		Example: `  # a client outside asks for a NodePort
   hoptrail iptables eval --rules iptables-save.txt --ip-addr ip-addr.json \
     --src 192.168.170.1:40000 --dst 192.168.170.137:31373 --in-interface eth0

@@ -1,8 +1,6 @@
 package main
 
 import (
-	"bytes"
-	"os"
 	"strings"
 	"testing"
 
@@ -12,37 +10,10 @@ import (
 	"github.com/hoptrail/hoptrail/trace"
 )
 
-// strictSchema is the committed schema, refusing what it does not name.
-func strictSchema(t *testing.T) *jsonschema.Schema {
-	t.Helper()
-	text, err := os.ReadFile("../../docs/report.v1.schema.json")
-	if err != nil {
-		t.Fatal(err)
-	}
-	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(text))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, def := range doc.(map[string]any)["$defs"].(map[string]any) {
-		if d := def.(map[string]any); d["properties"] != nil {
-			d["additionalProperties"] = false
-		}
-	}
-	c := jsonschema.NewCompiler()
-	if err := c.AddResource("report.json", doc); err != nil {
-		t.Fatal(err)
-	}
-	s, err := c.Compile("report.json")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return s
-}
-
 // What a world's report must say is tested in package trace. Here: whatever it
 // says keeps to the contract and can be read in every format.
 func TestEveryWorldsReportKeepsToTheContract(t *testing.T) {
-	schema := strictSchema(t)
+	schema := strict(t, "../../docs/report.v1.schema.json")
 	worlds, err := demoWorlds()
 	if err != nil {
 		t.Fatal(err)

@@ -27,11 +27,12 @@ var arrows = map[string][]string{
 
 	"tui/...":           {"tui/...", "trace", "internal/sanitize", "internal/privacy"},
 	"tui/e2e/...":       {"tui", "trace", "internal/report"}, // programs of its tests
-	"internal/report":   {"trace", "internal/sanitize"},
+	"internal/report":   {"trace", "internal/sanitize", "internal/contract"},
 	"internal/privacy":  {"trace"},
 	"internal/snapshot": {"trace", "k8s"},
 	"internal/sanitize": {},
 	"internal/archtest": {},
+	"internal/contract": {},
 	"testdata":          {},
 	"docs/findings":     {},
 
