@@ -76,12 +76,12 @@ type Endpoint struct {
 	Address         string  `json:"address"`                    // IP:PORT, a name with its port before it is resolved, a pipe's path, or envoy://LISTENER/ID
 	Health          string  `json:"health"`                     // healthy, degraded, unhealthy, or unknown; see Why
 	Weight          uint32  `json:"weight"`                     // among the hosts of its priority and locality
-	Probability     float64 `json:"probability"`                // within the outcome; 0: gets nothing now
+	Probability     float64 `json:"probability"`                // within the outcome; 0: it gets nothing now
 	Priority        uint32  `json:"priority,omitempty"`         // 0 is served first
 	Locality        string  `json:"locality,omitempty"`         // region/zone/sub_zone
 	Hostname        string  `json:"hostname,omitempty"`         // the name it was resolved from or goes by
 	TransportSocket string  `json:"transport_socket,omitempty"` // the match's name, "default", or empty without matches
-	MTLS            *bool   `json:"mtls,omitempty"`             // a client certificate is presented to it; null: not known
+	MTLS            *bool   `json:"mtls,omitempty"`             // a client certificate is presented to it; absent: not known
 	TLS             bool    `json:"tls,omitempty"`              // it is reached with TLS
 	SNI             string  `json:"sni,omitempty"`              // sent to it
 	Why             string  `json:"why,omitempty"`              // why it is out: failed_outlier_check ...
