@@ -42,13 +42,15 @@ func hostileReport(s string) *trace.Report {
 func FuzzEveryFieldOfAReport(f *testing.F) {
 	for _, s := range []string{
 		"", "plain", "\x1b[2J\x1b]0;owned\x07", "\x9b31m", "a\u202eb\u2066c", "\xff\xfe\xc3", "\u200b\ufeff\u00ad", "\r\n\t\v\f\b\x00\x7f",
-		"購物車👩‍👩‍👧🇩🇪", "e" + strings.Repeat("\u0301", 40), "\x1bP$q\x1b\\", "\u2028\u2029\U000e0041", strings.Repeat("x", 5000), "\x1b]52;c;ZXZpbA==\x07", "{\"a\":1}",
+		"購物車👩‍👩‍👧🇩🇪", "e" + strings.Repeat("\u0301", 40), "\x1bP$q\x1b\\", "\u2028\u2029\U000e0041", strings.Repeat("x", 1000), "\x1b]52;c;ZXZpbA==\x07", "{\"a\":1}",
 		"\ue000\U0010ffff\ufffe\u0378", "10.0.0.1:80 a.example.com Bearer abcdefgh", "{", "[1]: x\n- y",
 	} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
-		if len(s) > 8<<10 {
+		// go test takes an input for hung after ten seconds. Of longer texts it is
+		// TestHostileBytesNeverReachTheTerminal.
+		if len(s) > 1<<10 {
 			return
 		}
 		r := hostileReport(s)
