@@ -581,7 +581,8 @@ func TestTmuxCopyPassesThroughScreen(t *testing.T) {
 	x.sh("$REPLAY $SAMPLES/fault.json")
 	x.wait("UNREACHABLE", "q quit")
 	x.press("c", "G", "k", "enter")
-	was := x.wait("copied summary in Markdown", "OSC 52")
+	x.wait("copied summary in Markdown", "OSC 52")
+	was := x.settle()
 	if got := x.tmux("show-buffer"); len(got) < 2000 || !strings.Contains(got, "HT5002") {
 		t.Errorf("the clipboard holds %d bytes: %.200s", len(got), got)
 	}

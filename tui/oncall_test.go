@@ -208,7 +208,8 @@ func TestTmuxASnapshotFolderIsReadAnew(t *testing.T) {
 		x.press("r")
 		x.wait("UNDETERMINED", "#2", "changed since")
 		x.press("L")
-		x.wait("LIVE 5s", "#3")
+		x.wait("LIVE 5s")
+		x.gone("#2 ")
 		x.press("L", "q")
 	})
 }
