@@ -25,13 +25,13 @@ func ht6003(q *inquiry) {
 			if n.facts.pod != nil {
 				to = "Pod " + n.facts.pod.ref.String()
 			}
-			from, side, namespace, rule := f.from, "ingress of "+to, v.Pod.Namespace, "ingress: [{from: ["+q.policyPeer(f.from, f.src.Addr(), f.assumed)+"]"
+			from, rule := f.from, "ingress: [{from: ["+q.policyPeer(f.from, f.src.Addr(), f.assumed)+"]"
 			if v.Egress {
 				dst := place{}
 				if n.facts.pod != nil {
 					dst = place{area: AreaPod, namespace: n.facts.pod.ref.namespace, name: n.facts.pod.ref.name}
 				}
-				from, side, rule = f.sender, "egress of Pod "+v.Pod.Namespace+"/"+v.Pod.Name, "egress: [{to: ["+q.policyPeer(dst, f.dst.Addr(), false)+"]"
+				from, rule = f.sender, "egress: [{to: ["+q.policyPeer(dst, f.dst.Addr(), false)+"]"
 			}
 			ports := fmt.Sprintf("ports: [{port: %d, protocol: %s}]}]", f.dst.Port(), strings.ToUpper(f.proto))
 			if !v.Egress && f.masqueraded() {
@@ -40,8 +40,8 @@ func ht6003(q *inquiry) {
 			} else {
 				rule += ", "
 			}
-			found := q.report(n, fmt.Sprintf("%s does not let %s reach port %d of %s (%s): %s", strings.Join(names, ", "), from, f.dst.Port(), to, side, v.Reason),
-				fmt.Sprintf("in %s, or in a further NetworkPolicy of namespace %s that selects Pod %s, add to spec: %s%s", names[0], namespace, v.Pod.Name, rule, ports),
+			found := q.report(n, fmt.Sprintf("%s cannot reach port %d of %s: %s", from, f.dst.Port(), to, v.Reason),
+				fmt.Sprintf("in %s, or in a further NetworkPolicy of namespace %s that selects Pod %s, add to spec: %s%s", names[0], v.Pod.Namespace, v.Pod.Name, rule, ports),
 				"whether it is enforced depends on the CNI: flannel alone enforces none")
 			found.same = strings.Join(names, ", ")
 			for _, r := range v.Policies {
