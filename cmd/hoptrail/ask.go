@@ -50,6 +50,9 @@ func ask(ctx context.Context, s *streams, o *outputOptions, src *source, target 
 			return err
 		}
 	}
+	if r == nil { // the screen was left before a trace had an answer
+		return &exitError{code: exitUndetermined}
+	}
 	return verdictStatus(r)
 }
 
@@ -61,7 +64,11 @@ func walk(ctx context.Context, o *outputOptions, src *source, rec *snapshot.Reco
 		defer cancel()
 	}
 	if src.live() {
-		src.cluster.Reset()
+		if err := src.cluster.Reset(ctx); errors.Is(err, context.DeadlineExceeded) {
+			return nil, fmt.Errorf("trace: not begun within %s (--timeout): what the one before read has not ended; perhaps a login plugin waits", o.timeout)
+		} else if err != nil {
+			return nil, err
+		}
 	}
 	tracer := &trace.Tracer{Source: src, Version: version(), Progress: progress, Logs: src.logs, Lenient: src.live(), Namespace: src.namespace}
 	if rec != nil {

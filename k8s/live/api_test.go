@@ -175,7 +175,7 @@ func TestAReadIsMadeOnceHoweverManyAsk(t *testing.T) {
 	if n := f.count("/api/v1/pods"); n != 1 {
 		t.Errorf("%d requests for one list and selections from it: %q", n, f.asked)
 	}
-	s.Reset()
+	s.Reset(t.Context())
 	mustAsk(t, s, clusterQuery("pods", trace.Selector{}))
 	if n := f.count("/api/v1/pods"); n != 2 {
 		t.Errorf("after Reset the list is read anew; %d requests", n)
@@ -210,7 +210,7 @@ func TestWhatAGivenUpTraceLeftUnderWayIsNotTheNextOnes(t *testing.T) {
 	if err := <-gone; !errors.Is(err, context.Canceled) {
 		t.Errorf("error %v", err)
 	}
-	s.Reset()
+	s.Reset(t.Context())
 	select {
 	case <-ended:
 	case <-time.After(patience):

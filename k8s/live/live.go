@@ -94,7 +94,7 @@ type Source struct {
 	mu       sync.Mutex
 	reads    context.Context // of what is being read; the next Reset ends it
 	stop     context.CancelFunc
-	fresh    chan struct{} // closed when the latest Reset is over; nil before the first
+	fresh    chan struct{} // closed when the Reset under way is over; nil without one
 	deadline time.Time     // of all reads together; zero until the first
 	reached  bool          // the API server has answered once
 	read     int           // API reads that succeeded
@@ -201,6 +201,7 @@ func newSource(opts Options, config *rest.Config) (*Source, error) {
 	if err != nil {
 		return nil, fmt.Errorf("kubeconfig: %w", err)
 	}
+	client.Transport = prompt{client.Transport}
 	s := &Source{
 		opts: opts, config: config, base: base, client: client, namespace: "default",
 		// 50 a second and bursts of 100, as istioctl: a person waits for it.
@@ -247,14 +248,18 @@ func (s *Source) clear() {
 // Reset forgets what was read, so that the next trace reads anew over the same
 // connections. It ends what a trace that was given up left under way, which
 // would count as the next one's, and waits for that; and removes what was
-// created. It must not be called while a trace is running.
-func (s *Source) Reset() {
+// created. It must not be called while a trace is running. Where ctx ends first,
+// as when a login plugin hangs, which client-go runs without one, nothing may be
+// read before another Reset.
+func (s *Source) Reset(ctx context.Context) error {
 	s.mu.Lock()
 	s.stop()
-	forwards, fresh := s.forwards, make(chan struct{})
-	s.forwards, s.fresh = map[string]*forward{}, fresh
+	forwards := s.forwards
+	s.forwards = map[string]*forward{}
+	if s.fresh == nil {
+		s.fresh = make(chan struct{})
+	}
 	s.mu.Unlock()
-	defer close(fresh)
 	for _, f := range forwards {
 		f.close()
 	}
@@ -267,12 +272,21 @@ func (s *Source) Reset() {
 			break
 		}
 		s.mu.Unlock()
-		<-running.done
+		select {
+		case <-running.done:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 	}
 	// What a debug Pod printed is of its own time: the next trace makes another.
 	if err := s.removeDebugPods(); err != nil {
 		s.tell("%v", err)
 	}
+	s.mu.Lock()
+	close(s.fresh)
+	s.fresh = nil
+	s.mu.Unlock()
+	return nil
 }
 
 // underWay is a read that is not over, nil if all are. s.mu is held.
@@ -365,6 +379,9 @@ func (s *Source) Observe(ctx context.Context, q trace.Query) (trace.Observation,
 				s.mu.Lock()
 				fresh := s.fresh
 				s.mu.Unlock()
+				if fresh == nil {
+					continue
+				}
 				select {
 				case <-fresh:
 					continue

@@ -1,15 +1,17 @@
 package live
 
 import (
-	"bufio"
 	"context"
+	"errors"
 	"io"
 	"net/http"
 	"os"
 	"strings"
 	"time"
 
+	utilnet "k8s.io/apimachinery/pkg/util/net"
 	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd/api"
 )
 
 // loginLimit is how long a person may take to log in.
@@ -34,6 +36,7 @@ func (s *Source) Login(ctx context.Context) {
 	if err != nil {
 		return
 	}
+	client.Transport = prompt{client.Transport}
 	defer client.CloseIdleConnections()
 	if s.greet(ctx, client) == nil {
 		_ = s.greet(ctx, s.client)
@@ -55,6 +58,35 @@ func (s *Source) greet(ctx context.Context, client *http.Client) error {
 	return err
 }
 
+// prompt is a transport whose requests end with their context also while a login
+// plugin runs, which client-go waits for without one.
+type prompt struct{ http.RoundTripper }
+
+func (p prompt) RoundTrip(req *http.Request) (*http.Response, error) {
+	type answer struct {
+		resp *http.Response
+		err  error
+	}
+	got := make(chan answer, 1)
+	go func() {
+		resp, err := p.RoundTripper.RoundTrip(req)
+		got <- answer{resp, err}
+	}()
+	select {
+	case a := <-got:
+		return a.resp, a.err
+	case <-req.Context().Done():
+		go func() {
+			if a := <-got; a.err == nil {
+				a.resp.Body.Close()
+			}
+		}()
+		return nil, req.Context().Err()
+	}
+}
+
+func (p prompt) CloseIdleConnections() { utilnet.CloseIdleConnectionsFor(p.RoundTripper) }
+
 // noCredentials says whether a request failed before it was sent, because the
 // plugin gave nothing. client-go says so in words only.
 func noCredentials(err error) bool { return strings.Contains(err.Error(), "getting credentials: ") }
@@ -64,6 +96,10 @@ func offTerminal(config *rest.Config) *rest.Config {
 	config = rest.CopyConfig(config)
 	plugin := *config.ExecProvider
 	plugin.StdinUnavailable = true
+	if plugin.InteractiveMode == api.AlwaysExecInteractiveMode {
+		// client-go would not even run it, though it may have kept what it was told.
+		plugin.InteractiveMode = api.IfAvailableExecInteractiveMode
+	}
 	plugin.StdinUnavailableMessage = "the terminal UI has it; leave it and log in (kubectl get ns does), or run with -o text"
 	config.ExecProvider = &plugin
 	return config
@@ -89,15 +125,32 @@ func overheard(config *rest.Config, opts Options, make func()) {
 	make()
 	go func() {
 		// Both ends live as long as the program, as the plugin does in client-go's
-		// own cache. A line without end comes in parts.
-		for in := bufio.NewReaderSize(r, 4096); ; {
-			line, err := in.ReadSlice('\n')
+		// own cache. What ends without a line's end, a prompt, is told when nothing
+		// follows.
+		var line []byte
+		tell := func() {
 			if text := strings.TrimSpace(string(line)); text != "" {
 				opts.Tell(text)
 			}
-			if err != nil && err != bufio.ErrBufferFull {
-				return
+			line = line[:0]
+		}
+		var buf [4096]byte
+		for {
+			n, err := r.Read(buf[:])
+			for _, b := range buf[:n] {
+				if line = append(line, b); b == '\n' || len(line) == len(buf) {
+					tell()
+				}
 			}
+			var wait time.Time
+			if errors.Is(err, os.ErrDeadlineExceeded) {
+				tell()
+			} else if err != nil {
+				return
+			} else if len(line) > 0 {
+				wait = time.Now().Add(200 * time.Millisecond)
+			}
+			_ = r.SetReadDeadline(wait)
 		}
 	}()
 }

@@ -492,7 +492,7 @@ func TestNodeDebugCreatesAPodSaysSoAndRemovesIt(t *testing.T) {
 		t.Errorf("why %q", nr.Why)
 	}
 	// What it printed is of that trace: the next one makes its own.
-	s.Reset()
+	s.Reset(t.Context())
 	if len(made) != 1 || !slices.Equal(made, removed) {
 		t.Errorf("after the first trace %q were made, %q removed", made, removed)
 	}
@@ -630,7 +630,7 @@ func TestADebugPodThatCouldNotBeMadeIsTriedByTheNextTrace(t *testing.T) {
 	if nr := notRead(t, s, nodeQuery("iptables-save.txt")); !strings.Contains(nr.Why, "not now") {
 		t.Errorf("why %q", nr.Why)
 	}
-	s.Reset()
+	s.Reset(t.Context())
 	if got := string(mustAsk(t, s, nodeQuery("iptables-save.txt")).Data); got != "*nat\nCOMMIT\n" {
 		t.Errorf("rules %q", got)
 	}
