@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 )
 
 // canSuspend says that the shell can have the terminal for a while.
@@ -24,5 +25,8 @@ func suspend(ctx context.Context) {
 	select {
 	case <-continued:
 	case <-ctx.Done():
+	case <-time.After(time.Second):
+		// Nothing could continue it, and so the kernel does not stop it: the only
+		// program of a window, the first of a container.
 	}
 }
