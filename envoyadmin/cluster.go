@@ -128,9 +128,12 @@ func (d *Dump) parseCluster(e *entry) *cluster {
 			c.lb.unknown = un
 		}
 	}
-	for name, m := range map[string]proto.Message{"common_lb_config": c.config.GetCommonLbConfig(), "lb_subset_config": c.config.GetLbSubsetConfig()} {
-		if un := decode.Unknown(m); len(un) > 0 {
-			c.lb.unknown = name + "." + un[0]
+	for _, part := range []struct {
+		name string
+		of   proto.Message
+	}{{"common_lb_config", c.config.GetCommonLbConfig()}, {"lb_subset_config", c.config.GetLbSubsetConfig()}} {
+		if un := decode.Unknown(part.of); len(un) > 0 && c.lb.unknown == "" {
+			c.lb.unknown = part.name + "." + un[0]
 		}
 	}
 	return c
@@ -919,7 +922,7 @@ func (b *balancing) selector(keys []string) *subsetv3.Subset_LbSubsetSelector {
 // among spreads one request over the candidates. shown are those of the hosts
 // that are in one that was tried, at their indexes; the shares are theirs.
 func (b *balancing) among(hosts []upstreamHost, s settings, candidates []candidate) (shown []upstreamHost, at []int, p pick) {
-	left := 1.0
+	left, place := 1.0, map[int]int{} // where in at a host is
 	for _, c := range candidates {
 		members := make([]upstreamHost, len(c.in))
 		for i, j := range c.in {
@@ -932,9 +935,10 @@ func (b *balancing) among(hosts []upstreamHost, s settings, candidates []candida
 		p.panic, p.reason, p.open = p.panic || q.panic, q.reason, joinWords(p.open, q.open)
 		p.notes = append(append(p.notes, c.why), q.notes...)
 		for i, j := range c.in {
-			n := slices.Index(at, j)
-			if n < 0 {
+			n, ok := place[j]
+			if !ok {
 				n = len(at)
+				place[j] = n
 				at, shown, p.share = append(at, j), append(shown, members[i]), append(p.share, 0)
 			}
 			p.share[n] += left * q.share[i]

@@ -232,7 +232,7 @@ func (d *Dump) chainCertificates(c *chain, s *socket) (certs []Certificate, miss
 		certs = append(certs, readChain(fmt.Sprintf("%s certificate %d", c.title(), i), chain, "filter chain")...)
 	}
 	for _, name := range s.secrets {
-		state := ""
+		bare, state := strings.TrimPrefix(name, "kubernetes://"), ""
 		for _, sec := range d.secrets {
 			if sec.Name != name {
 				continue
@@ -246,7 +246,8 @@ func (d *Dump) chainCertificates(c *chain, s *socket) (certs []Certificate, miss
 			missing = append(missing, name)
 		}
 		for _, c := range d.certs {
-			if c.Name == name || strings.Contains(c.Name, strings.TrimPrefix(name, "kubernetes://")) && name != "" {
+			// /certs names a file, or the secret with more around it.
+			if c.Name == name || bare != "" && strings.Contains("/"+c.Name+"/", "/"+bare+"/") {
 				certs = append(certs, c)
 			}
 		}
