@@ -577,11 +577,18 @@ func (v *View) Owners(ctx context.Context, addr netip.Addr, port uint16, proto s
 		errs = append(errs, err)
 	}
 	if unread(err) {
+		// A list with the port, too, before one that has the address only.
 		v.nearLists(ctx, services, Selector{}, func(l *list) bool {
-			if len(l.at(addr)) > 0 {
+			its := l.at(addr)
+			meant := false
+			for _, it := range its {
+				svc, err := decoded(l, it, decodeService)
+				meant = meant || err == nil && svc.PortFor(port, proto) != nil
+			}
+			if len(its) > 0 && (svcs == nil || meant) {
 				svcs = l
 			}
-			return svcs != nil
+			return meant
 		})
 	}
 	if svcs != nil {

@@ -20,6 +20,9 @@ func ht1007(q *inquiry) {
 		if s == nil || s.port == nil || !refusedFor(n, iptables.NoEndpoints) && !sentToNobody(n) || q.targetPortUnset(s) != "" {
 			return
 		}
+		if s.notRead == nil && len(s.sentTo(n.facts.flow.dst.Addr())) > 0 {
+			return // there are: the node's rules are behind
+		}
 		guilty := q.serviceHopOf(n)
 		svc := s.service
 		pods, err := q.cluster.PodsSelected(q.ctx, svc.Namespace, svc.Spec.Selector)
@@ -70,13 +73,21 @@ func ht1007(q *inquiry) {
 	}, KindNode)
 }
 
-// sentToNobody says whether the node's rules still send to a Pod that is gone,
-// where the Service has no endpoint left either.
+// sentToNobody says whether the node's rules still send to a Pod that is gone or
+// not ready, where the Service has no endpoint left either.
 func sentToNobody(n *node) bool {
 	s := n.facts.service
 	left := slices.ContainsFunc(s.endpoints, func(e k8s.Endpoint) bool { return e.Ready || e.Serving })
 	return s.notRead == nil && !left && slices.ContainsFunc(n.next, func(e edge) bool {
-		return e.to.hop.Kind == KindPod && e.to.hop.State == Fail && e.to.facts.pod == nil
+		p := behindHop(e.to, KindPod)
+		if p == nil {
+			return false
+		}
+		if p.facts.pod == nil {
+			return p.hop.State == Fail
+		}
+		ready, _ := p.facts.pod.obj.Ready()
+		return !ready
 	})
 }
 

@@ -23,31 +23,39 @@ func ht2006(q *inquiry) {
 		for _, e := range ready {
 			names.Endpoints = append(names.Endpoints, e.Addr)
 		}
-		var stale, absent []string
+		var stale, gone, unready, absent []string
 		for _, d := range ns.host.Disagreements([]iptables.ServicePort{names}) {
 			switch {
 			case d.Stale && slices.ContainsFunc(s.endpoints, func(e k8s.Endpoint) bool { return e.Addr == d.Endpoint && e.Serving }):
 				// On its way out and still serving: what externalTrafficPolicy Local
 				// falls back to on its node (KEP-1669).
+			case d.Stale && slices.ContainsFunc(s.endpoints, func(e k8s.Endpoint) bool { return e.Addr == d.Endpoint }):
+				unready = append(unready, d.Endpoint.String())
 			case d.Stale:
-				stale = append(stale, d.Endpoint.String())
+				gone = append(gone, d.Endpoint.String())
 			case !nearFirst(s.service):
 				absent = append(absent, d.Endpoint.String())
 			}
 		}
-		if len(stale) == 0 && len(absent) == 0 {
+		if stale = append(gone, unready...); len(stale) == 0 && len(absent) == 0 {
 			return
 		}
 		var what []string
-		if len(stale) > 0 {
-			what = append(what, "send to "+strings.Join(stale, ", ")+", which the EndpointSlices do not hold")
+		if len(gone) > 0 {
+			what = append(what, "send to "+strings.Join(gone, ", ")+", which the EndpointSlices do not hold")
+		}
+		if len(unready) > 0 {
+			what = append(what, "send to "+strings.Join(unready, ", ")+", which the EndpointSlices hold as not ready")
 		}
 		if len(absent) > 0 {
 			what = append(what, "do not send to "+strings.Join(absent, ", ")+", which the EndpointSlices hold")
 		}
 		f := q.report(n, fmt.Sprintf("the rules of node %s for Service %s %s: kube-proxy there is stopped or behind", n.hop.Subject.Name, s, strings.Join(what, ", and ")),
 			kubeProxy(n.hop.Subject.Name)...)
-		if !slices.ContainsFunc(n.next, func(e edge) bool { return slices.Contains(stale, e.to.facts.flow.dst.String()) && !q.arrives(e.to) }) {
+		switch {
+		case slices.ContainsFunc(n.next, func(e edge) bool { return slices.Contains(stale, e.to.facts.flow.dst.String()) && !q.arrives(e.to, s) }):
+			f.effect = Degraded
+		case n.hop.State != Fail:
 			f.severity = SeverityWarning // nothing is sent where nobody is
 		}
 		for _, a := range stale {
@@ -92,10 +100,18 @@ func ht2006(q *inquiry) {
 	}, KindNode)
 }
 
-// arrives says whether what is sent to the hop comes to a Pod that may serve it.
-func (q *inquiry) arrives(n *node) bool {
+// arrives says whether what is sent to the hop comes to a Pod of the Service that
+// may serve it.
+func (q *inquiry) arrives(n *node, s *servicePort) bool {
 	p := behindHop(n, KindPod)
-	return p != nil && p.facts.pod != nil
+	if p == nil || p.facts.pod == nil {
+		return false
+	}
+	pod := p.facts.pod.obj
+	if ready, _ := pod.Ready(); !ready && !s.service.Spec.PublishNotReadyAddresses {
+		return false
+	}
+	return len(s.service.Spec.Selector) == 0 || s.service.Selects(pod.Namespace, pod.Labels)
 }
 
 // kubeProxy are the commands that show and restart the kube-proxy of a node.

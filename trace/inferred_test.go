@@ -265,6 +265,47 @@ func TestOneWhoMayReadANamespaceOnlyIsToldWhatIsInItAndNoLies(t *testing.T) {
 	}
 }
 
+// TestASharedAddressIsNotJudgedByTheServiceThatMayBeRead: another Service, of a
+// namespace that may not be read, may have the port.
+func TestASharedAddressIsNotJudgedByTheServiceThatMayBeRead(t *testing.T) {
+	world := unpack(t, bookinfo)
+	another("services", "reviews", func(o map[string]any) {
+		in(o, "metadata")["name"] = "mine"
+		spec := in(o, "spec")
+		spec["clusterIP"], spec["clusterIPs"], spec["externalIPs"] = "10.96.1.77", []any{"10.96.1.77"}, []any{"198.51.100.20"}
+		spec["ports"] = []any{map[string]any{"name": "x", "port": 8443, "protocol": "TCP", "targetPort": 8443}}
+	})(t, world)
+	src, err := snapshot.Read("world.tar.gz", pack(t, world))
+	if err != nil {
+		t.Fatal(err)
+	}
+	question := asked{url: "http://198.51.100.20/productpage", from: "pod:bookinfo/ratings-v1-9b8c7d6f5-kd8ws"}
+	for _, c := range []struct {
+		namespaces string
+		wanted     string
+	}{
+		{"bookinfo", "HT0001 warning"},
+		{"bookinfo istio-system", ""},
+	} {
+		tracer := trace.Tracer{Source: ofNamespaces{src, strings.Fields(c.namespaces), true}, Namespace: "bookinfo"}
+		if strings.Contains(c.namespaces, "istio-system") {
+			question.from = "pod:istio-system/istio-ingressgateway-6d8b7c9f5-8c4vn"
+		}
+		r, err := tracer.Trace(t.Context(), question.target(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range r.Findings {
+			if f.Code == "HT1002" {
+				t.Errorf("who may read %s is told %s\n%s", c.namespaces, f.Detail, outline(r))
+			}
+		}
+		if c.wanted != "" && !slices.ContainsFunc(r.Findings, func(f trace.Finding) bool { return f.Code+" "+string(f.Severity) == c.wanted }) {
+			t.Errorf("who may read %s: no %s\n%s", c.namespaces, c.wanted, outline(r))
+		}
+	}
+}
+
 // TestWhatAResolverSaysOfANameIsKeptApart: a type that was not answered for takes
 // nothing from the other, and CNAMEs in a circle end.
 func TestWhatAResolverSaysOfANameIsKeptApart(t *testing.T) {

@@ -62,6 +62,8 @@ func TestMistakesAsPeopleMakeThem(t *testing.T) {
 		{"a wildcard that stands for one label only", bookinfo, certificate(`"*.com"`, "2026-01-01T00:00:00Z", "2027-01-01T00:00:00Z"), secure, trace.Unreachable, []string{"HT3005 error"}, []string{"is for *.com and not for bookinfo.example.com"}},
 		{"a certificate of which the names were not read", bookinfo, certificate("", "2026-01-01T00:00:00Z", "2027-01-01T00:00:00Z"), secure, trace.Reachable, nil, nil},
 		{"a certificate that is not valid yet, at both replicas", bookinfo, certificate(`"bookinfo.example.com"`, "2027-01-01T00:00:00Z", "2028-01-01T00:00:00Z"), secure, trace.Unreachable, []string{"HT3005 error"}, []string{"is not valid before 2027-01-01T00:00:00Z"}},
+		{"a secret whose name begins as the Gateway's, for the host", bookinfo, all(certificate(`"www.example.org"`, "2026-01-01T00:00:00Z", "2027-01-01T00:00:00Z"), secondCertificate("kubernetes://bookinfo-credential-admin", "2027-01-01T00:00:00Z")), secure, trace.Unreachable, []string{"HT3005 error"}, []string{"is for www.example.org and not for bookinfo.example.com"}},
+		{"a secret whose name begins as the Gateway's, expired", bookinfo, all(certificate(`"bookinfo.example.com"`, "2026-01-01T00:00:00Z", "2027-01-01T00:00:00Z"), secondCertificate("kubernetes://bookinfo-credential-admin", "2025-01-02T00:00:00Z")), secure, trace.Reachable, nil, nil},
 		{"a Gateway that wants a certificate of the client", bookinfo, mutualGateway, secure, trace.Unreachable, []string{"HT6001 error"}, []string{"Gateway bookinfo/bookinfo-gateway, server https on port 443", "--client-cert", "edit gateways.networking.istio.io bookinfo-gateway"}},
 		{"the same, and the client has one", bookinfo, mutualGateway, asked{url: secure.url, cert: true}, trace.Reachable, nil, nil},
 
@@ -90,6 +92,12 @@ func TestMistakesAsPeopleMakeThem(t *testing.T) {
 			without("pods", "my-backend-6c5d7f8b9d-t9p2m"), withoutEndpoint("10.244.2.32"),
 		), getList, trace.Reachable, []string{"HT9001 warning"}, []string{"no Pod has that address now: where it was scaled down or replaced since, the line is only old"}},
 		{"the gateway is scaled to 0, and a node has not noticed", ingressLB, scaleToZero("istio-ingressgateway"), getList, trace.Unreachable, []string{"HT1007 error", "HT2006 error", "HT2006 error"}, []string{"Deployment istio-system/istio-ingressgateway, which makes such Pods, is scaled to 0"}},
+		{"a node that sends to an address which another's Pod has by now", faultWorld("HT2006-stale-kube-proxy"), another("pods", "my-backend-6c5d7f8b9d-kk4xw", func(o map[string]any) {
+			in(o, "metadata")["name"], in(o, "metadata")["labels"] = "other-1", map[string]any{"app": "other"}
+			in(o, "status")["podIP"], in(o, "status")["podIPs"] = "10.244.1.9", []any{map[string]any{"ip": "10.244.1.9"}}
+		}), asked{url: "http://10.0.1.22:31080/getList", headers: []string{"Host: exam.com"}}, trace.Undetermined, []string{"HT2006 error", "HT0001 warning"}, []string{"send to 10.244.1.9:8080, which the EndpointSlices do not hold"}},
+		{"the one gateway crashes, and the nodes have not noticed", ingressLB, all(waiting("istio-ingressgateway-7d4f9c6b8c-zq5rt", "CrashLoopBackOff", "back-off 5m0s"), unreadyEndpoint("10.244.1.9")), getList, trace.Degraded, []string{"HT1007 error", "HT2006 error", "HT2006 error"}, []string{"container istio-proxy is waiting (CrashLoopBackOff)", "describe pod -l"}},
+		{"nodes that refuse as if the Service had no endpoint still", ingressLB, staleRefusal, getList, trace.Unreachable, []string{"HT2006 error", "HT2006 error"}, []string{"do not send to 10.244.1.9:8080, which the EndpointSlices hold"}},
 		{"a node that does not send to a new Pod yet", ingressLB, moreEndpoints, getList, trace.Reachable, []string{"HT2006 warning", "HT2006 warning"}, nil},
 
 		// subsets, faults
@@ -232,6 +240,43 @@ func withoutEndpoint(address string) change {
 	}
 }
 
+// unreadyEndpoint makes an endpoint one that its EndpointSlice holds as not ready.
+func unreadyEndpoint(address string) change {
+	return func(t testing.TB, world files) {
+		t.Helper()
+		editDump(t, world, "cluster/endpointslices.discovery.k8s.io.json", func(o map[string]any) {
+			if all, ok := o["addresses"].([]any); ok && slices.Contains(all, any(address)) {
+				o["conditions"] = map[string]any{"ready": false, "serving": false, "terminating": false}
+			}
+		})
+	}
+}
+
+// staleRefusal gives the nodes the rules that kube-proxy made while the gateway of
+// ingress-lb had no endpoint.
+func staleRefusal(t testing.TB, world files) {
+	t.Helper()
+	hit := 0
+	for _, node := range []string{"k8s-worker-1", "k8s-worker-2"} {
+		name := "nodes/" + node + "/iptables-save.txt"
+		var lines []string
+		for line := range strings.Lines(string(world[name])) {
+			if strings.Contains(line, "istio-ingressgateway:http2") {
+				hit++
+				continue
+			}
+			lines = append(lines, line)
+		}
+		save := strings.Join(lines, "")
+		filter := strings.Index(save, "*filter")
+		end := filter + strings.Index(save[filter:], "COMMIT")
+		world[name] = []byte(save[:end] + `-A KUBE-EXTERNAL-SERVICES -d 203.0.113.10/32 -p tcp -m comment --comment "istio-system/istio-ingressgateway:http2 has no endpoints" -m tcp --dport 80 -j REJECT --reject-with icmp-port-unreachable` + "\n" + save[end:])
+	}
+	if hit < 2 {
+		t.Fatal("the nodes have no rules of the gateway")
+	}
+}
+
 // withoutCluster takes a cluster out of a proxy.
 func withoutCluster(proxy, name string) change {
 	return func(t testing.TB, world files) {
@@ -309,6 +354,11 @@ func certificate(dns, from, to string) change {
 			world[strings.Replace(bookGateways, "*", pod, 1)+"certs.json"] = []byte(certs)
 		}
 	}
+}
+
+// secondCertificate adds one of another secret to what certificate gave.
+func secondCertificate(path, to string) change {
+	return text(bookGateways+"certs.json", `{"certificates": [`, `{"certificates": [{"cert_chain": [{"path": "`+path+`", "serial_number": "2", "subject_alt_names": [{"dns": "bookinfo.example.com"}], "valid_from": "2025-01-01T00:00:00Z", "expiration_time": "`+to+`"}]}, `)
 }
 
 // mutualGateway makes the TLS server of bookinfo's Gateway want a certificate of

@@ -163,7 +163,8 @@ func (w *walker) serviceAt(f flow) *servicePort {
 			}
 		}
 	}
-	if without != nil {
+	// An address from outside may be shared with a Service that could not be read.
+	if without != nil && (notRead == nil || without.Kind == k8s.OwnerClusterIP) {
 		return &servicePort{service: without.Service}
 	}
 	return nil
