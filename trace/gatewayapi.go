@@ -1,12 +1,15 @@
 package trace
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 
+	"github.com/hoptrail/hoptrail/envoyadmin"
 	"github.com/hoptrail/hoptrail/k8s"
 )
 
@@ -46,26 +49,99 @@ func (q *inquiry) has(resource string) bool {
 	return notRead == nil && q.err == nil
 }
 
+// hostKnown says whether the proxy has the request's host by as much as the route
+// asks for, so that a route that did not get there is not what the host lacks: the
+// virtual host that took the request has the host by its name, or by the very
+// wildcard of the route.
+func hostKnown(n *node, r *k8s.HTTPRoute) bool {
+	o := n.facts.outcome
+	if o.Error != envoyadmin.NoRoute {
+		return false
+	}
+	domains := []string{o.VirtualHost} // Istio names one by its host and port
+	for _, t := range n.facts.proxy.dump.Routes() {
+		if t.Name != o.RouteConfig {
+			continue
+		}
+		all, err := t.VirtualHosts()
+		if err != nil {
+			break // the name tells, as where the table is not listed
+		}
+		if i := slices.IndexFunc(all, func(v envoyadmin.VirtualHost) bool { return v.Name == o.VirtualHost }); i >= 0 {
+			domains = all[i].Domains
+		}
+	}
+	host := hostOf(n.facts.flow)
+	return slices.ContainsFunc(domains, func(d string) bool {
+		d = withoutPort(d)
+		asked := func(h gatewayv1.Hostname) bool { return strings.EqualFold(string(h), d) }
+		return k8s.HostMatches(d, host) && (!strings.HasPrefix(d, "*") || slices.ContainsFunc(r.Spec.Hostnames, asked))
+	})
+}
+
+// ownGateway is the Gateway of the Gateway API that the Pod was made for, as
+// namespace/name, by the labels that Istio's automated deployments and Envoy
+// Gateway give; "" where the Pod does not tell.
+func ownGateway(p *pod) string {
+	labels := p.obj.Labels
+	if name := labels["gateway.envoyproxy.io/owning-gateway-name"]; name != "" {
+		return orElse(labels["gateway.envoyproxy.io/owning-gateway-namespace"], p.ref.namespace) + "/" + name
+	}
+	if name := cmp.Or(labels["gateway.networking.k8s.io/gateway-name"], labels["istio.io/gateway-name"]); name != "" {
+		return p.ref.namespace + "/" + name
+	}
+	return ""
+}
+
+// parentGateway is the Gateway that a route of the namespace names as parent, as
+// namespace/name; "" where the parent is of another kind.
+func parentGateway(ref gatewayv1.ParentReference, namespace string) string {
+	if ref.Kind != nil && *ref.Kind != "Gateway" {
+		return ""
+	}
+	if ref.Namespace != nil {
+		namespace = string(*ref.Namespace)
+	}
+	return namespace + "/" + string(ref.Name)
+}
+
+// refusedGateway is the Gateway of the Pod that does not take the route, by the
+// route's status, and the condition that says so; "" of type where there is none.
+// What a Gateway of other proxies, one of another controller or a Service says of the
+// route is no word about this Pod.
+func refusedGateway(r *k8s.HTTPRoute, p *pod) (gateway string, c metav1.Condition) {
+	own := ownGateway(p)
+	parent, c := refusal(r, "Accepted", func(s gatewayv1.RouteParentStatus) bool {
+		name := parentGateway(s.ParentRef, r.Namespace)
+		if own == "" { // Istio's other gateways; the name is a setting of istiod with this default
+			return name != "" && strings.HasPrefix(string(s.ControllerName), "istio.io/")
+		}
+		return name == own
+	})
+	return parentGateway(parent, r.Namespace), c
+}
+
 // refusal is a condition of a route's status that is False, "" of type where there
-// is none, and the parent it is about.
-func refusal(r *k8s.HTTPRoute, kind string) (parent string, c metav1.Condition) {
+// is none, and the parent it is about: one that counts.
+func refusal(r *k8s.HTTPRoute, kind string, counts func(gatewayv1.RouteParentStatus) bool) (gatewayv1.ParentReference, metav1.Condition) {
 	for _, p := range r.Status.Parents {
+		if !counts(p) {
+			continue
+		}
 		for _, c := range p.Conditions {
 			if c.Type == kind && c.Status == metav1.ConditionFalse {
-				ns := r.Namespace
-				if p.ParentRef.Namespace != nil {
-					ns = string(*p.ParentRef.Namespace)
-				}
-				return ns + "/" + string(p.ParentRef.Name), c
+				return p.ParentRef, c
 			}
 		}
 	}
-	return "", metav1.Condition{}
+	return gatewayv1.ParentReference{}, metav1.Condition{}
 }
 
 // absentParent is a Gateway that the route names and that does not exist, and the
-// one it was probably meant for.
-func (q *inquiry) absentParent(r *k8s.HTTPRoute) (name, near string) {
+// one it was probably meant for. Where the Pod tells its Gateway, only that one is
+// looked for: by its name, or as the one that was meant by a route that does not
+// name it.
+func (q *inquiry) absentParent(r *k8s.HTTPRoute, p *pod) (name, near string) {
 	if !q.has("gateways.gateway.networking.k8s.io") {
 		return "", "" // what was not read may exist
 	}
@@ -77,20 +153,23 @@ func (q *inquiry) absentParent(r *k8s.HTTPRoute) (name, near string) {
 	for _, g := range gateways {
 		have = append(have, g.Namespace+"/"+g.Name)
 	}
-	for _, p := range r.Spec.ParentRefs {
-		if p.Kind != nil && *p.Kind != "Gateway" {
+	own := ownGateway(p)
+	bound := slices.ContainsFunc(r.Spec.ParentRefs, func(ref gatewayv1.ParentReference) bool { return parentGateway(ref, r.Namespace) == own })
+	for _, ref := range r.Spec.ParentRefs {
+		name := parentGateway(ref, r.Namespace)
+		if name == "" || slices.Contains(have, name) {
 			continue
 		}
-		ns := r.Namespace
-		if p.Namespace != nil {
-			ns = string(*p.Namespace)
+		near := k8s.Nearest(name, have)
+		same := slices.DeleteFunc(slices.Clone(have), func(h string) bool { return !strings.HasSuffix(h, "/"+string(ref.Name)) })
+		switch {
+		case slices.Contains(same, own):
+			near = own
+		case len(same) > 0:
+			near = same[0]
 		}
-		if name := ns + "/" + string(p.Name); !slices.Contains(have, name) {
-			same := slices.IndexFunc(have, func(h string) bool { return strings.HasSuffix(h, "/"+string(p.Name)) })
-			if same >= 0 {
-				return name, have[same]
-			}
-			return name, k8s.Nearest(name, have)
+		if own == "" || name == own || near == own && !bound {
+			return name, near
 		}
 	}
 	return "", ""
@@ -104,7 +183,7 @@ func (q *inquiry) unresolved(owners []string) (route *k8s.HTTPRoute, why, fix st
 		if !slices.ContainsFunc(owners, func(o string) bool { return o == ref || strings.HasPrefix(o, ref+" ") }) {
 			continue
 		}
-		_, c := refusal(r, "ResolvedRefs")
+		_, c := refusal(r, "ResolvedRefs", func(gatewayv1.RouteParentStatus) bool { return true })
 		if c.Type == "" {
 			return nil, "", ""
 		}

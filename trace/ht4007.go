@@ -31,8 +31,8 @@ func ht4007(q *inquiry) {
 		}
 		host := hostOf(n.facts.flow)
 		for _, r := range q.httpRoutesFor(host) {
-			parent, c := refusal(r, "Accepted")
-			if c.Type == "" {
+			parent, c := refusedGateway(r, n.facts.pod)
+			if c.Type == "" || hostKnown(n, r) {
 				continue
 			}
 			f := q.report(n, fmt.Sprintf("HTTPRoute %s/%s has the host %s, and Gateway %s does not take it: %s (%s)", r.Namespace, r.Name, host, parent, c.Message, c.Reason),
@@ -89,9 +89,12 @@ func nearestHint(want string, have []string) string {
 }
 
 // hostOf is the request's host without a port.
-func hostOf(f flow) string {
-	if i := strings.LastIndexByte(f.authority, ':'); i > strings.LastIndexByte(f.authority, ']') {
-		return f.authority[:i]
+func hostOf(f flow) string { return withoutPort(f.authority) }
+
+// withoutPort is a host, or a domain of a virtual host, without a port.
+func withoutPort(s string) string {
+	if i := strings.LastIndexByte(s, ':'); i > strings.LastIndexByte(s, ']') {
+		return s[:i]
 	}
-	return f.authority
+	return s
 }

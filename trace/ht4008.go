@@ -15,8 +15,8 @@ func ht4008(q *inquiry) {
 			return
 		}
 		for _, r := range q.httpRoutesFor(hostOf(n.facts.flow)) {
-			name, near := q.absentParent(r)
-			if name == "" {
+			name, near := q.absentParent(r, n.facts.pod)
+			if name == "" || hostKnown(n, r) {
 				continue
 			}
 			fix := fmt.Sprintf("kubectl -n %s edit httproutes.gateway.networking.k8s.io %s", r.Namespace, r.Name)

@@ -128,12 +128,22 @@ func (q *inquiry) agreeOnTLS(f *finding, n *node, policies []string) {
 			break
 		}
 		rule, err := q.destinationRule(m.facts.pod.ref.namespace, c.host)
-		switch {
-		case q.refused(err) == nil && rule != nil && rule.Spec.GetTrafficPolicy().GetTls() != nil:
-			mode := rule.Spec.GetTrafficPolicy().GetTls().GetMode().String()
-			f.detail += fmt.Sprintf(": %s says so with trafficPolicy.tls.mode %s", rule.Ref(), mode)
-			f.fix = append(f.fix, fmt.Sprintf("take trafficPolicy.tls out of %s, and Istio finds out by itself: kubectl -n %s edit destinationrules.networking.istio.io %s", rule.Ref(), rule.Namespace, rule.Name))
-			q.written(f, &rule.Meta, "trafficPolicy", mode)
+		var tls *networking.ClientTLSSettings
+		var place string
+		if q.refused(err) == nil && rule != nil {
+			tls, place = tlsInForce(rule.Spec, c)
+		}
+		field, _, _ := strings.Cut(place, "[") // where it begins in the rule's spec
+		field, _, _ = strings.Cut(field, ".")
+		switch mode := tls.GetMode(); {
+		case tls != nil && speaks(mode, n.facts.flow.tls):
+			f.detail += fmt.Sprintf(": %s says so with %s.mode %s", rule.Ref(), place, mode)
+			f.fix = append(f.fix, fmt.Sprintf("take %s out of %s, and Istio finds out by itself: kubectl -n %s edit destinationrules.networking.istio.io %s", place, rule.Ref(), rule.Namespace, rule.Name))
+			q.written(f, &rule.Meta, field, mode.String())
+		case tls != nil:
+			f.detail += fmt.Sprintf(", though %s has %s.mode %s", rule.Ref(), place, mode)
+			f.fix = append(f.fix, fmt.Sprintf("istioctl proxy-status %s.%s   # does the client's sidecar have what %s says?", m.facts.pod.ref.name, m.facts.pod.ref.namespace, rule.Ref()))
+			q.written(f, &rule.Meta, field, mode.String())
 		case n.facts.flow.tls == "mtls":
 			f.fix = append(f.fix, fmt.Sprintf("a DestinationRule for %s with trafficPolicy.tls.mode: DISABLE makes its clients speak plain text", c.host))
 		default:
@@ -144,6 +154,49 @@ func (q *inquiry) agreeOnTLS(f *finding, n *node, policies []string) {
 	}
 	f.fix = append(f.fix, "give the client a sidecar, or set PeerAuthentication mtls.mode: PERMISSIVE for this workload while it moves",
 		"a DestinationRule for the host with tls.mode DISABLE makes a client with a sidecar speak plain text: take it out")
+}
+
+// tlsInForce is how a DestinationRule has clients speak to a cluster, and where in
+// its spec that stands; nil where it does not say. A subset's policy goes before the
+// rule's, and within either the settings of the port take the place of the general
+// ones, also where they leave tls out (Istio's MergeSubsetTrafficPolicy,
+// pilot/pkg/networking/util).
+func tlsInForce(rule *networking.DestinationRule, c istioCluster) (tls *networking.ClientTLSSettings, place string) {
+	merge := func(p *networking.TrafficPolicy, at string) {
+		if p.GetTls() != nil {
+			tls, place = p.GetTls(), at+".tls"
+		}
+		for _, s := range p.GetPortLevelSettings() {
+			if s.GetPort() != nil && int(s.GetPort().GetNumber()) == c.port {
+				tls, place = s.GetTls(), fmt.Sprintf("%s.portLevelSettings[%d].tls", at, c.port)
+				return
+			}
+		}
+	}
+	merge(rule.GetTrafficPolicy(), "trafficPolicy")
+	for _, s := range rule.GetSubsets() {
+		if c.subset != "" && s.GetName() == c.subset {
+			merge(s.GetTrafficPolicy(), fmt.Sprintf("subsets[%s].trafficPolicy", c.subset))
+			break
+		}
+	}
+	return tls, place
+}
+
+// speaks says whether a client with the mode speaks what a flow's tls has. With
+// certificates of its own (MUTUAL) it may be mutual TLS of the mesh or other TLS.
+func speaks(mode networking.ClientTLSSettings_TLSmode, tls string) bool {
+	switch mode {
+	case networking.ClientTLSSettings_DISABLE:
+		return tls == "none"
+	case networking.ClientTLSSettings_SIMPLE:
+		return tls == "tls"
+	case networking.ClientTLSSettings_MUTUAL:
+		return tls == "mtls" || tls == "tls"
+	case networking.ClientTLSSettings_ISTIO_MUTUAL:
+		return tls == "mtls"
+	}
+	return false
 }
 
 // clusterHop is the cluster's hop that leads to an endpoint.

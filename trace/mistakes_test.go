@@ -24,6 +24,12 @@ func TestMistakesAsPeopleMakeThem(t *testing.T) {
 	details := asked{url: "http://details:9080/details/0", from: productPod}
 	reviews := asked{url: "http://reviews:9080/reviews/0", from: productPod}
 	secure := asked{url: "https://bookinfo.example.com/productpage"}
+	noPage := asked{url: "http://bookinfo.example.com/nonexistent"}
+	shop := asked{url: "http://bookinfo.example.com/", headers: []string{"Host: shop.example.com"}}
+	notAllowed := map[string]any{"type": "Accepted", "status": "False", "reason": "NotAllowedByListeners", "message": "not allowed"}
+	taken := map[string]any{"type": "Accepted", "status": "True", "reason": "Accepted", "message": "ok"}
+	nginxSays := func(s map[string]any) { s["controllerName"] = "gateway.nginx.org/nginx-gateway-controller" }
+	serviceSays := func(s map[string]any) { in(s, "parentRef")["group"], in(s, "parentRef")["kind"] = "", "Service" }
 	for _, c := range []struct {
 		name     string
 		world    string
@@ -71,6 +77,9 @@ func TestMistakesAsPeopleMakeThem(t *testing.T) {
 		{"DISABLE for a Pod whose clients speak mutual TLS", bookinfo, plainDetails, details, trace.Unreachable, []string{"HT6001 error"}, []string{"takes plain text only (PeerAuthentication bookinfo/details", "tls.mode: DISABLE makes its clients speak plain text"}},
 		{"the same by a DestinationRule", bookinfo, all(plainDetails, tlsRule("ISTIO_MUTUAL")), details, trace.Unreachable, []string{"HT6001 error"}, []string{"DestinationRule bookinfo/details says so with trafficPolicy.tls.mode ISTIO_MUTUAL", "edit destinationrules.networking.istio.io details"}},
 		{"a DestinationRule that switches mutual TLS off, before STRICT", bookinfo, all(tlsRule("DISABLE"), plainClient), details, trace.Unreachable, []string{"HT6001 error"}, []string{"DestinationRule bookinfo/details says so with trafficPolicy.tls.mode DISABLE", "PERMISSIVE in PeerAuthentication istio-system/default"}},
+		{"the same for the port alone, against the rule's general settings", bookinfo, all(tlsRule("ISTIO_MUTUAL"), tlsOfPort(9080, "DISABLE"), plainClient), details, trace.Unreachable, []string{"HT6001 error"}, []string{"DestinationRule bookinfo/details says so with trafficPolicy.portLevelSettings[9080].tls.mode DISABLE", "take trafficPolicy.portLevelSettings[9080].tls out of DestinationRule bookinfo/details"}},
+		{"general settings that switch it off, and another port's that do not", bookinfo, all(tlsRule("DISABLE"), tlsOfPort(9081, "ISTIO_MUTUAL"), plainClient), details, trace.Unreachable, []string{"HT6001 error"}, []string{"DestinationRule bookinfo/details says so with trafficPolicy.tls.mode DISABLE"}},
+		{"a DestinationRule that the client's sidecar does not follow", bookinfo, all(tlsRule("ISTIO_MUTUAL"), plainClient), details, trace.Unreachable, []string{"HT6001 error"}, []string{"though DestinationRule bookinfo/details has trafficPolicy.tls.mode ISTIO_MUTUAL", "istioctl proxy-status productpage-v1-6c8d9f7b54-p2wqd.bookinfo"}},
 
 		// Pods that come and go
 		{"a rollout: the old Pod drains", ingressLB, all(
@@ -116,6 +125,15 @@ func TestMistakesAsPeopleMakeThem(t *testing.T) {
 		{"an HTTPRoute for a Gateway that does not exist", bookinfo, httpRoute("shopp", nil), asked{url: "http://bookinfo.example.com/", headers: []string{"Host: shop.example.com"}}, trace.Unreachable, []string{"HT4008 error"}, []string{"names Gateway bookinfo/shopp in parentRefs, which does not exist", "is Gateway bookinfo/shop meant?"}},
 		{"an HTTPRoute that its Gateway does not take", bookinfo, httpRoute("shop", map[string]any{"type": "Accepted", "status": "False", "reason": "NotAllowedByListeners", "message": "hostnames matched parent hostname, but namespace not allowed by the parent"}), asked{url: "http://bookinfo.example.com/", headers: []string{"Host: shop.example.com"}}, trace.Unreachable, []string{"HT4007 error"}, []string{"Gateway bookinfo/shop does not take it: hostnames matched parent hostname, but namespace not allowed by the parent (NotAllowedByListeners)", "listeners[].allowedRoutes"}},
 		{"an HTTPRoute that is taken, and another host asked", bookinfo, httpRoute("shopp", nil), asked{url: "http://bookinfo.example.com/", headers: []string{"Host: other.example.com"}}, trace.Unreachable, []string{"HT4001 error"}, nil},
+		{"an HTTPRoute that a Gateway of another controller does not take, and a path that is none", bookinfo, all(httpRoute("shop", notAllowed), routeOf("bookinfo.example.com", "", nginxSays)), noPage, trace.Unreachable, []string{"HT4002 error"}, nil},
+		{"an HTTPRoute of the host that its Gateway does not take, and a path that is none", bookinfo, all(httpRoute("shop", notAllowed), routeOf("bookinfo.example.com", "")), noPage, trace.Unreachable, []string{"HT4002 error"}, nil},
+		{"an HTTPRoute that is taken, with a parent left over, and a path that is none", bookinfo, all(httpRoute("shop", taken), routeOf("bookinfo.example.com", "old")), noPage, trace.Unreachable, []string{"HT4002 error"}, nil},
+		{"an HTTPRoute that a Gateway of another controller does not take, and its host", bookinfo, all(httpRoute("shop", notAllowed), routeOf("shop.example.com", "", nginxSays)), shop, trace.Unreachable, []string{"HT4001 error"}, nil},
+		{"an HTTPRoute of a Service, which is refused", bookinfo, all(httpRoute("shop", notAllowed), routeOf("shop.example.com", "", serviceSays)), shop, trace.Unreachable, []string{"HT4001 error"}, nil},
+		{"an HTTPRoute that the Gateway of other proxies does not take", bookinfo, all(httpRoute("shop", notAllowed), proxiesOf("front")), shop, trace.Unreachable, []string{"HT4001 error"}, nil},
+		{"an HTTPRoute that the Gateway of these proxies does not take", bookinfo, all(httpRoute("shop", notAllowed), proxiesOf("shop"), gatewayBeside, routeOf("shop.example.com", "", func(s map[string]any) { in(s, "parentRef")["namespace"] = "istio-system" })), shop, trace.Unreachable, []string{"HT4007 error"}, []string{"Gateway istio-system/shop does not take it"}},
+		{"an HTTPRoute with a parent left over, at proxies of a Gateway", bookinfo, all(httpRoute("shop", nil), proxiesOf("front"), routeOf("shop.example.com", "old")), shop, trace.Unreachable, []string{"HT4001 error"}, nil},
+		{"an HTTPRoute whose parent lacks the namespace, at the proxies of the Gateway that was meant", bookinfo, all(httpRoute("shop", nil), proxiesOf("shop"), gatewayBeside), shop, trace.Unreachable, []string{"HT4008 error"}, []string{"names Gateway bookinfo/shop in parentRefs", "is Gateway istio-system/shop meant?"}},
 		{"a backend in a namespace without a ReferenceGrant", bookinfo, all(
 			httpRoute("shop", map[string]any{"type": "ResolvedRefs", "status": "False", "reason": "RefNotPermitted", "message": "backendRef cart/default not accessible to a HTTPRoute in namespace \"bookinfo\" (missing a ReferenceGrant?)"}),
 			answeredByTheRoute, without("virtualservices.networking.istio.io", "bookinfo"),
@@ -421,6 +439,13 @@ func tlsRule(mode string) change {
 	})
 }
 
+// tlsOfPort adds settings of a port to the DestinationRule of tlsRule.
+func tlsOfPort(port int, mode string) change {
+	return item("destinationrules.networking.istio.io", "details", func(o map[string]any) {
+		in(o, "spec", "trafficPolicy")["portLevelSettings"] = []any{map[string]any{"port": map[string]any{"number": port}, "tls": map[string]any{"mode": mode}}}
+	})
+}
+
 // plainClient makes productpage's sidecar speak plain text to details.
 func plainClient(t testing.TB, world files) {
 	t.Helper()
@@ -483,6 +508,38 @@ func httpRoute(parent string, condition map[string]any) change {
 		world["cluster/httproutes.gateway.networking.k8s.io.json"] = list(route)
 	}
 }
+
+// routeOf gives the HTTPRoute of httpRoute another host, a parent more that does not
+// exist, and edits what its status says of the first one.
+func routeOf(host, leftOver string, edits ...func(status map[string]any)) change {
+	return item("httproutes.gateway.networking.k8s.io", "shop", func(o map[string]any) {
+		spec := in(o, "spec")
+		spec["hostnames"] = []any{host}
+		if leftOver != "" {
+			spec["parentRefs"] = append(spec["parentRefs"].([]any), map[string]any{"name": leftOver})
+		}
+		for _, edit := range edits {
+			status := in(o, "status")["parents"].([]any)[0].(map[string]any)
+			edit(status)
+			spec["parentRefs"].([]any)[0] = status["parentRef"]
+		}
+	})
+}
+
+// proxiesOf labels the gateways of bookinfo as the proxies that Istio made for a
+// Gateway of the Gateway API.
+func proxiesOf(gateway string) change {
+	var changes []change
+	for _, pod := range []string{"8c4vn", "j6lzq"} {
+		changes = append(changes, item("pods", "istio-ingressgateway-6d8b7c9f5-"+pod, func(o map[string]any) {
+			in(o, "metadata", "labels")["gateway.networking.k8s.io/gateway-name"] = gateway
+		}))
+	}
+	return all(changes...)
+}
+
+// gatewayBeside moves the Gateway of httpRoute to where the proxies are.
+var gatewayBeside = item("gateways.gateway.networking.k8s.io", "shop", func(o map[string]any) { in(o, "metadata")["namespace"] = "istio-system" })
 
 // answeredByTheRoute makes the route of bookinfo's gateways what Istio makes of an
 // HTTPRoute whose backend it may not use: an answer of 500.
